@@ -1,0 +1,104 @@
+// CheckpointStore: checkpoints of one run directory, from snapshot to commit, and back.
+//
+// A checkpoint is a folder `step-00000020/` of safetensors files and a manifest.json that names every file with size and
+// checksum. It exists only when the manifest does: files are written under a temporary name, synced, the folder renamed,
+// the manifest last. Nothing is ever unpickled, and every byte is checked on load.
+//
+// Threading: save() on the step thread; writing happens on one background thread. wait() and the destructor join it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "conclave/checkpoint_policy.hpp"
+#include "conclave/stateful.hpp"
+#include "conclave/status.hpp"
+
+namespace conclave {
+
+/// A tensor, or one box of it, under its global name. Several shards may share a name and make up the whole.
+struct TensorShard {
+  std::string name; ///< e.g. `model.embed_tokens.weight` or `optimizer/exp_avg/<parameter>`
+  std::vector<std::int64_t> global_shape;
+  std::vector<std::int64_t> offset; ///< of this box in the global tensor
+  at::Tensor value;                 ///< the box; any device, any stride
+};
+
+struct Snapshot {
+  std::int64_t step = 0; ///< batches seen
+  std::vector<TensorShard> tensors;
+  std::map<std::string, StateMap> states; ///< by owner: "host", or a plugin instance's name
+  std::string meta_json; ///< object: config hash, settings, plan digest, plugin ids and hashes, versions
+  std::map<std::string, std::string> files; ///< small extra files by relative name (tokenizer, resolved.yaml)
+};
+
+struct CheckpointEntry {
+  std::int64_t step = 0;
+  std::filesystem::path path;
+  std::int64_t bytes = 0;
+};
+
+/// An opened checkpoint whose manifest and files have been checked.
+class CheckpointReader {
+ public:
+  virtual ~CheckpointReader() = default;
+  [[nodiscard]] virtual std::int64_t step() const = 0;
+  [[nodiscard]] virtual const std::string& meta_json() const = 0;
+  [[nodiscard]] virtual const std::map<std::string, StateMap>& states() const = 0;
+  [[nodiscard]] virtual std::vector<std::string> tensor_names() const = 0;
+  [[nodiscard]] virtual Result<std::vector<std::int64_t>> shape(const std::string& name) const = 0;
+  [[nodiscard]] virtual Result<at::ScalarType> dtype(const std::string& name) const = 0;
+  /// Copies a box of the global tensor into `out` (its shape is the box's; converted to its type), reading only the bytes
+  /// it needs.
+  virtual Status read(const std::string& name, const std::vector<std::int64_t>& offset, at::Tensor out) const = 0;
+  [[nodiscard]] virtual Result<std::string> file(const std::string& name) const = 0;
+  [[nodiscard]] virtual const std::filesystem::path& path() const = 0;
+};
+
+class CheckpointStore {
+ public:
+  struct Settings {
+    std::filesystem::path directory; ///< `<run>/checkpoints`
+    bool asynchronous = true;
+    std::shared_ptr<const CheckpointPolicy> policy; ///< what to retire; null keeps all
+    std::string policy_id;
+    /// Called on the writer thread after commit and verification.
+    std::function<void(const CheckpointEntry&)> committed;
+    /// Called on the writer thread, and while opening, about what does not fail the save: a leftover that was removed, an
+    /// old checkpoint that could not be. May be empty.
+    std::function<void(const Error&)> warn;
+    /// Tensors of one file; a larger tensor gets a file of its own.
+    std::int64_t max_file_bytes = std::int64_t{1} << 30;
+  };
+  virtual ~CheckpointStore() = default;
+
+  /// Copies the snapshot's tensors to host memory before it returns (the caller may change them afterwards), then writes in
+  /// the background. Waits for an earlier save that is still writing. An error of that earlier save is returned here; the
+  /// new save is under way all the same. Not asynchronous: writes before it returns, with its own error.
+  virtual Status save(Snapshot snapshot) = 0;
+  /// Until nothing is being written; returns the last error, once.
+  virtual Status wait() = 0;
+  /// Committed checkpoints by step, without reading their data.
+  [[nodiscard]] virtual std::vector<CheckpointEntry> list() const = 0;
+  /// The newest one that passes every check; damaged ones are named through `warn` and skipped. No good one: Code::storage.
+  virtual Result<std::unique_ptr<CheckpointReader>> open_latest(
+      const std::function<void(const Error&)>& warn) const = 0;
+};
+
+/// Removes leftovers of interrupted saves. Refuses a directory that cannot be written. One store at a time for a directory:
+/// the run's lock (run/run_lock.hpp) sees to it.
+Result<std::unique_ptr<CheckpointStore>> open_checkpoint_store(CheckpointStore::Settings settings);
+/// For readers of a directory that another process may be writing: changes nothing in it. As CheckpointStore::open_latest.
+Result<std::unique_ptr<CheckpointReader>> open_latest_checkpoint(const std::filesystem::path& directory,
+                                                                 const std::function<void(const Error&)>& warn);
+/// Opens one checkpoint folder and verifies it whole; a missing, truncated or altered file is named.
+Result<std::unique_ptr<CheckpointReader>> open_checkpoint(const std::filesystem::path& path);
+
+} // namespace conclave

@@ -1,0 +1,39 @@
+// The verbs of the command line: one file each, one function each that adds it to the parser.
+//
+// A verb's callback does its work, prints to stdout (results) and stderr (problems), and sets context.exit_code. It does
+// not call exit(): main() tears down in order.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "conclave/value.hpp"
+#include "plugin/registry.hpp"
+
+namespace conclave {
+
+struct CliContext {
+  std::filesystem::path executable;
+  std::function<PluginRegistry&()> registry; ///< scanned on first use
+  bool rescan = false; ///< probe plugins again; set before the first use of the registry
+  int exit_code = 0;
+};
+
+void add_run_verb(CLI::App& app, CliContext& context);
+void add_check_verb(CLI::App& app, CliContext& context);
+void add_config_verb(CLI::App& app, CliContext& context);
+void add_schema_verb(CLI::App& app, CliContext& context);
+void add_plugins_verb(CLI::App& app, CliContext& context);
+void add_new_plugin_verb(CLI::App& app, CliContext& context);
+void add_prepare_verb(CLI::App& app, CliContext& context);
+void add_export_verb(CLI::App& app, CliContext& context);
+
+/// Prints a diagnostics list to stderr; returns 2 when it has errors, else 0.
+int report(const Diagnostics& diagnostics);
+/// Prints `error: ...` to stderr and returns its exit code. An internal error says where to report it.
+int report(const Error& error);
+
+} // namespace conclave

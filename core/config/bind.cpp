@@ -1,0 +1,157 @@
+// load_experiment(): from the composed tree to an Experiment whose every block is bound to its plugin's option table.
+
+#include <filesystem>
+#include <set>
+
+#include "config/compose.hpp"
+#include "config/cross_checks.hpp"
+#include "config/experiment.hpp"
+#include "config/keys.hpp"
+#include "config/resolve.hpp"
+#include "config/sections.hpp"
+#include "plugin/guard.hpp"
+
+namespace conclave {
+namespace {
+
+class Binder {
+ public:
+  Binder(PluginCatalog& catalog, Diagnostics& diagnostics) : catalog_(catalog), diagnostics_(diagnostics) {
+    std::error_code error;
+    // Values of `--set` come from the shell, so their relative paths start where the shell stands.
+    context_.base_directory = std::filesystem::current_path(error).string();
+  }
+
+  void bind(const Value& tree, Experiment& experiment) {
+    std::vector<ChildRequest> none;
+    experiment_table().bind(tree, {}, context_, &experiment, diagnostics_, none);
+    if (const Value* data = tree.find("data"); data != nullptr && data->is_map()) {
+      bind_domains(data->find("domains"), experiment.data);
+      bind_list(data->find("filters"), "filter", "data.filters", experiment.data.filters);
+      bind_block(data->find("tokenizer"), "tokenizer", "data.tokenizer", experiment.data.tokenizer);
+    }
+    bind_block(tree.find("model"), "model", "model", experiment.model);
+    bind_block(tree.find("optimizer"), "optimizer", "optimizer", experiment.optimizer);
+    bind_block(tree.find("scheduler"), "scheduler", "scheduler", experiment.scheduler);
+    bind_block(tree.find("checkpoint"), "checkpoint", "checkpoint", experiment.checkpoint);
+    bind_list(tree.find("monitors"), "monitor", "monitors", experiment.monitors);
+  }
+
+ private:
+  void bind_domains(const Value* domains, DataSection& data) {
+    if (domains == nullptr || domains->is_null()) return; // missing or empty: the table said so
+    if (!detail::expect_map(*domains, "data.domains", diagnostics_)) return;
+    if (domains->members().empty())
+      diagnostics_.error(domains->where(), "data.domains", "there is no domain",
+                         "add one: name: {share: 1, source: {use: source/...}}");
+    const OptionTable table = domain_table();
+    for (const Value::Member& member : domains->members()) {
+      const std::string key = join_key("data.domains", member.key);
+      DomainSection domain;
+      domain.name = member.key;
+      if (!is_plain_name(member.key))
+        diagnostics_.error(member.key_where, key, "is not a name of a domain", "use letters, digits, - and _");
+      // An empty domain is all defaults to the table, which then misses its source.
+      const Value block = member.value.is_null() ? Value::map({}, member.value.where()) : member.value;
+      std::vector<ChildRequest> none;
+      table.bind(block, key, context_, &domain, diagnostics_, none);
+      bind_block(block.find("source"), "source", join_key(key, "source"), domain.source);
+      data.domains.push_back(std::move(domain));
+    }
+  }
+
+  void bind_list(const Value* list, const char* kind, const std::string& key, std::vector<PluginBlock>& blocks) {
+    if (list == nullptr || list->is_null()) return;
+    if (!detail::expect_list(*list, key, diagnostics_)) return;
+    std::set<std::string> names;
+    for (std::size_t i = 0; i < list->items().size(); ++i) {
+      const Value& item = list->items()[i];
+      const std::string name = item_name(item);
+      const std::string item_key = is_plain_name(name) ? join_key(key, name) : key + "[" + std::to_string(i) + "]";
+      if (!name.empty() && !names.insert(name).second)
+        diagnostics_.error(item.where(), item_key, "a second " + std::string(kind) + " of this name",
+                           "give it a name: of its own");
+      PluginBlock block;
+      bind_block(&item, kind, item_key, block);
+      blocks.push_back(std::move(block));
+    }
+  }
+
+  // A missing block leaves `block` as it is; that it is required is the table's to say.
+  void bind_block(const Value* value, const std::string& kind, const std::string& key, PluginBlock& block) {
+    if (value == nullptr || (value->is_null() && kind != "filter" && kind != "monitor")) return;
+    ChildRequest request;
+    const bool good = detail::parse_child(*value, key, kind, diagnostics_, request);
+    if (const Value* name = value->find("name");
+        name != nullptr && (!name->is_scalar() || !is_plain_name(name->text())))
+      diagnostics_.error(name->where(), join_key(key, "name"), "cannot name a plugin block",
+                         "use letters, digits, - and _, not only digits");
+    // After an unknown key beside it, `with` is still worth binding: all errors at once.
+    if (!good && request.id.empty()) return;
+    block.name = item_name(*value);
+    bind_request(request, block);
+  }
+
+  void bind_request(const ChildRequest& request, PluginBlock& block) {
+    block.id = request.id;
+    block.key = request.key;
+    block.where = request.use.where();
+    if (block.name.empty()) block.name = request.id.substr(request.id.find('/') + 1);
+    const auto found = catalog_.find(request.id);
+    if (!found.ok()) {
+      const Error& error = found.error();
+      diagnostics_.error(request.use.where(), join_key(request.key, "use"),
+                         (error.where.empty() ? "" : error.where + ": ") + error.what, error.fix);
+      return;
+    }
+    block.descriptor = *found;
+    std::vector<ChildRequest> children;
+    // validate() and default values are the plugin's code.
+    const Status status = guard(block.descriptor->info.id.c_str(), "bind_options", [&] {
+      block.options = block.descriptor->options.make();
+      block.descriptor->options.bind(request.with, join_key(request.key, "with"), context_, block.options.get(),
+                                     diagnostics_, children);
+    });
+    if (!status.ok()) diagnostics_.error(request.use.where(), join_key(request.key, "with"), status.error().render());
+    for (ChildRequest& child : children) {
+      PluginBlock bound;
+      bind_request(child, bound);
+      block.children.push_back({std::move(child), std::move(bound)});
+    }
+  }
+
+  PluginCatalog& catalog_;
+  Diagnostics& diagnostics_;
+  BindContext context_;
+};
+
+} // namespace
+
+std::optional<Experiment> load_experiment(const std::string& path, const LoadOptions& options, PluginCatalog& catalog,
+                                          Diagnostics& diagnostics) {
+  const std::size_t errors_before = diagnostics.error_count();
+  auto composition = compose(path, options.overrides, data_keys(), diagnostics);
+  if (!composition) return std::nullopt;
+
+  Experiment experiment;
+  experiment.tree = composition->tree;
+  experiment.files = std::move(composition->files);
+  experiment.history = std::move(composition->history);
+  Diagnostics found;
+  Binder(catalog, found).bind(experiment.tree, experiment);
+  if (experiment.name.empty()) experiment.name = std::filesystem::path(path).stem().string();
+  if (!found.has_errors()) check_across_sections(experiment, experiment.tree, found);
+  for (const Diagnostic& diagnostic : found.all()) {
+    const Location& where = diagnostic.where;
+    if (!composition->unresolved.contains({where.file ? *where.file : std::string{}, where.line, where.column}))
+      diagnostics.add(diagnostic);
+  }
+  if (diagnostics.error_count() != errors_before) return std::nullopt;
+  if (const Status status = resolve(experiment); !status.ok()) {
+    diagnostics.error(experiment.tree.where(), {}, status.error().render());
+    return std::nullopt;
+  }
+  return experiment;
+}
+
+} // namespace conclave

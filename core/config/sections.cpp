@@ -1,0 +1,337 @@
+// The option tables of an experiment's own sections.
+
+#include "config/sections.hpp"
+
+#include "config/keys.hpp"
+
+namespace conclave {
+namespace {
+
+constexpr int schema_version = 1;
+
+OptionSpec plugin_spec(const char* name, const char* kind, bool required, const char* doc) {
+  OptionSpec spec;
+  spec.name = name;
+  spec.type = OptionType::plugin;
+  spec.kind = kind;
+  spec.required = required;
+  spec.doc = doc;
+  return spec;
+}
+
+OptionSpec plugin_list_spec(const char* name, const char* kind, const char* doc) {
+  OptionSpec spec = plugin_spec(name, kind, false, doc);
+  spec.type = OptionType::list;
+  spec.element = OptionType::plugin;
+  spec.default_text = "[]";
+  return spec;
+}
+
+OptionSpec version_spec() {
+  OptionSpec spec;
+  spec.name = "conclave";
+  spec.type = OptionType::integer;
+  spec.required = true;
+  spec.doc = "Version of the experiment's schema: 1.";
+  spec.minimum = spec.maximum = schema_version;
+  spec.affects = Affects::naming;
+  spec.parse = [](const Value& value, const std::string& key, const OptionSpec&, const BindContext&, void*,
+                  Diagnostics& diagnostics, std::vector<ChildRequest>&) {
+    if (value.is_scalar() && value.text() == std::to_string(schema_version)) return;
+    diagnostics.error(value.where(), key, "this program reads schema version " + std::to_string(schema_version),
+                      "write conclave: " + std::to_string(schema_version));
+  };
+  spec.render = [](const void*) { return std::to_string(schema_version); };
+  return spec;
+}
+
+OptionSpec seed_spec() {
+  OptionSpec spec;
+  spec.name = "seed";
+  spec.type = OptionType::integer;
+  spec.default_text = "0";
+  spec.minimum = 0;
+  spec.doc = "Every random choice of the run is a pure function of it.";
+  spec.parse = [](const Value& value, const std::string& key, const OptionSpec& self, const BindContext& context,
+                  void* object, Diagnostics& diagnostics, std::vector<ChildRequest>& children) {
+    std::int64_t seed = 0;
+    if (detail::Codec<std::int64_t>::parse(value, key, {self, context, diagnostics, children}, seed))
+      static_cast<Experiment*>(object)->seed = static_cast<std::uint64_t>(seed);
+  };
+  spec.render = [](const void* object) { return std::to_string(static_cast<const Experiment*>(object)->seed); };
+  return spec;
+}
+
+// `auto` or a number of ranks.
+OptionSpec data_ranks_spec() {
+  OptionSpec spec;
+  spec.name = "data";
+  spec.type = OptionType::integer;
+  spec.choices = {"auto"};
+  spec.default_text = "auto";
+  spec.minimum = 1;
+  spec.doc = "Data-parallel ranks; auto: what the other degrees leave of all ranks.";
+  spec.parse = [](const Value& value, const std::string& key, const OptionSpec& self, const BindContext& context,
+                  void* object, Diagnostics& diagnostics, std::vector<ChildRequest>& children) {
+    int& data = static_cast<ParallelSection*>(object)->data;
+    if (value.is_scalar() && value.text() == "auto")
+      data = 0;
+    else
+      detail::Codec<int>::parse(value, key, {self, context, diagnostics, children}, data);
+  };
+  spec.render = [](const void* object) {
+    const int data = static_cast<const ParallelSection*>(object)->data;
+    return data == 0 ? std::string("auto") : std::to_string(data);
+  };
+  return spec;
+}
+
+OptionTable length_table() {
+  using Length = DataSection::Length;
+  return OptionTableBuilder<Length>()
+      .opt("min", &Length::min)
+      .at_least(1)
+      .doc("Shortest document that is kept, in tokens.")
+      .opt("max", &Length::max)
+      .at_least(2)
+      .doc("Longest sequence, in tokens; the model's context length.")
+      .choice("too_long", &Length::too_long,
+              {{"drop", TooLong::drop}, {"split", TooLong::split}, {"truncate", TooLong::truncate}})
+      .doc("What happens to a document of more than max tokens.")
+      .validate([](const Length& length, OptionReport& report) {
+        if (length.min > length.max)
+          report.error("min", std::to_string(length.min) + " is above max " + std::to_string(length.max),
+                       "lower min or raise max");
+      })
+      .build();
+}
+
+OptionTable batching_table() {
+  using Batching = DataSection::Batching;
+  return OptionTableBuilder<Batching>()
+      .choice("mode", &Batching::mode, {{"pack", BatchingMode::pack}, {"bucket", BatchingMode::bucket}})
+      .doc("pack: documents fill sequences of length.max; bucket: sequences of like length, padded.")
+      .opt("document_attention", &Batching::document_attention)
+      .doc("With pack: attention and positions start again at each document.")
+      .opt("bucket_step", &Batching::bucket_step)
+      .at_least(1)
+      .doc("With bucket: padded lengths are multiples of it, up to length.max.")
+      .opt("drop_last", &Batching::drop_last)
+      .doc("Leave out the last batch of an epoch when it is not full.")
+      .validate([](const Batching& batching, OptionReport& report) {
+        if (batching.mode == BatchingMode::bucket && batching.document_attention)
+          report.warning("document_attention", "has no effect with mode bucket, where a sequence is one document",
+                         "remove it, or write mode: pack");
+      })
+      .build();
+}
+
+OptionTable data_table() {
+  OptionSpec domains;
+  domains.name = "domains";
+  domains.type = OptionType::map;
+  domains.element = OptionType::group;
+  domains.required = true;
+  domains.doc = "Where the text comes from: a name, a share and a source for each domain.";
+  domains.fields = domain_table().specs();
+  return OptionTableBuilder<DataSection>()
+      .custom(std::move(domains))
+      .custom(plugin_list_spec("filters", "filter", "Applied to every document, in this order."))
+      .custom(plugin_spec("tokenizer", "tokenizer", true, "Text to token ids."))
+      .group("length", &DataSection::length, length_table())
+      .doc("The gate on a document's length.")
+      .group("batching", &DataSection::batching, batching_table())
+      .doc("How documents become batches.")
+      .opt("held_out", &DataSection::held_out)
+      .range(0, 0.5)
+      .doc("Share of the documents kept for evaluation, chosen by hash after deduplication.")
+      .opt("tokenizer_sample", &DataSection::tokenizer_sample)
+      .at_least(0)
+      .doc("Text that a tokenizer trained in the run sees, spread over the domains by share.")
+      .choice("invalid_utf8", &DataSection::invalid_utf8,
+              {{"replace", InvalidUtf8::replace}, {"drop", InvalidUtf8::drop}})
+      .doc("replace: bytes that are not UTF-8 become U+FFFD; drop: the document goes.")
+      .opt("cache", &DataSection::cache)
+      .affects(Affects::io)
+      .doc("Folder of prepared data; default: $XDG_CACHE_HOME/conclave/data.")
+      .opt("workers", &DataSection::workers)
+      .range(0, 4096)
+      .affects(Affects::speed)
+      .doc("Threads that prepare data; 0: all cores.")
+      .build();
+}
+
+OptionTable precision_table() {
+  using LossScale = PrecisionSection::LossScale;
+  OptionTable loss_scale = OptionTableBuilder<LossScale>()
+                               .opt("initial", &LossScale::initial)
+                               .above(0)
+                               .doc("First scale.")
+                               .opt("growth", &LossScale::growth)
+                               .above(1)
+                               .doc("Factor after `interval` good steps.")
+                               .opt("backoff", &LossScale::backoff)
+                               .range(0.001, 0.999)
+                               .doc("Factor after an overflow.")
+                               .opt("minimum", &LossScale::minimum)
+                               .above(0)
+                               .doc("The scale does not fall below it.")
+                               .opt("interval", &LossScale::interval)
+                               .at_least(1)
+                               .doc("Good steps before the scale grows.")
+                               .validate([](const LossScale& scale, OptionReport& report) {
+                                 if (scale.minimum > scale.initial)
+                                   report.error("minimum", "is above initial", "lower it");
+                               })
+                               .build();
+  return OptionTableBuilder<PrecisionSection>()
+      .choice("compute", &PrecisionSection::compute,
+              {{"fp32", Compute::fp32}, {"bf16", Compute::bf16}, {"fp16", Compute::fp16}, {"fp64", Compute::fp64}})
+      .doc("Type of activations and matrix products; weights and gradients are kept in fp32 (fp64 with fp64).")
+      .group("loss_scale", &PrecisionSection::loss_scale, std::move(loss_scale))
+      .doc("Dynamic loss scale of fp16.")
+      .opt("deterministic", &PrecisionSection::deterministic)
+      .doc("The same run gives the same bits.")
+      .build();
+}
+
+OptionTable parallel_table() {
+  return OptionTableBuilder<ParallelSection>()
+      .opt("tensor", &ParallelSection::tensor)
+      .range(1, 1024)
+      .doc("Ranks that split each layer.")
+      .opt("pipeline", &ParallelSection::pipeline)
+      .range(1, 1024)
+      .doc("Ranks that split the layers.")
+      .opt("expert", &ParallelSection::expert)
+      .range(1, 4096)
+      .doc("Ranks that split the experts; they are the data and tensor ranks, folded.")
+      .custom(data_ranks_spec())
+      .validate([](const ParallelSection& p, OptionReport& report) {
+        const int ranks = p.data * p.tensor;
+        if (p.data > 0 && ranks % p.expert != 0)
+          report.error("expert",
+                       std::to_string(p.expert) + " does not divide data x tensor = " + std::to_string(p.data) + " x " +
+                           std::to_string(p.tensor) + " = " + std::to_string(ranks),
+                       "experts are spread over these ranks: give a divisor of " + std::to_string(ranks));
+      })
+      .build();
+}
+
+OptionTable train_table() {
+  return OptionTableBuilder<TrainSection>()
+      .opt("steps", &TrainSection::steps)
+      .at_least(1)
+      .required()
+      .doc("Optimizer steps of the run.")
+      .opt("batch", &TrainSection::batch)
+      .at_least(1)
+      .required()
+      .doc("Sequences of a global batch.")
+      .opt("micro_batch", &TrainSection::micro_batch)
+      .at_least(0)
+      .doc("Sequences of one rank's micro-batch; 0: the rank's whole part.")
+      .opt("label_smoothing", &TrainSection::label_smoothing)
+      .range(0, 0.999)
+      .doc("Share of the target spread over the vocabulary.")
+      .opt("z_loss", &TrainSection::z_loss)
+      .at_least(0)
+      .doc("Weight of the squared log of the softmax's normaliser.")
+      .opt("clip_grad_norm", &TrainSection::clip_grad_norm)
+      .at_least(0)
+      .doc("The global gradient norm is scaled down to it; 0: never.")
+      .opt("grad_norm_limit", &TrainSection::grad_norm_limit)
+      .above(0)
+      .doc("A step whose norm is larger changes nothing.")
+      .opt("max_skipped", &TrainSection::max_skipped)
+      .at_least(1)
+      .doc("So many steps in a row that change nothing end the run.")
+      .opt("recompute", &TrainSection::recompute)
+      .affects(Affects::speed)
+      .doc("Compute each layer's activations again in the backward pass, to save memory.")
+      .validate([](const TrainSection& train, OptionReport& report) {
+        if (train.micro_batch > train.batch)
+          report.error("micro_batch",
+                       std::to_string(train.micro_batch) + " is above batch " + std::to_string(train.batch),
+                       "lower it");
+        if (train.clip_grad_norm > train.grad_norm_limit)
+          report.error("clip_grad_norm", "is above grad_norm_limit",
+                       "lower it: a step above the limit is never applied");
+      })
+      .build();
+}
+
+OptionTable evaluate_table() {
+  return OptionTableBuilder<EvaluateSection>()
+      .opt("every", &EvaluateSection::every)
+      .at_least(0)
+      .doc("Steps between evaluations; 0: only at the end.")
+      .opt("batches", &EvaluateSection::batches)
+      .at_least(0)
+      .doc("Batches of held-out text for each domain; 0: never.")
+      .build();
+}
+
+} // namespace
+
+OptionTable domain_table() {
+  return OptionTableBuilder<DomainSection>()
+      .opt("share", &DomainSection::share)
+      .above(0)
+      .doc("Relative weight of the domain in every batch.")
+      .custom(plugin_spec("source", "source", true, "Where its documents come from."))
+      .build();
+}
+
+OptionTable experiment_table() {
+  OptionSpec extends;
+  extends.name = "extends";
+  extends.type = OptionType::list;
+  extends.element = OptionType::path;
+  extends.doc = "Files that this one goes over, relative to it.";
+  OptionSpec vars;
+  vars.name = "vars";
+  vars.type = OptionType::map;
+  vars.element = OptionType::text;
+  vars.doc = "Values that ${name} stands for.";
+  return OptionTableBuilder<Experiment>()
+      .custom(version_spec())
+      .opt("name", &Experiment::name)
+      .affects(Affects::naming)
+      .doc("Names the run's folder; default: the file's name.")
+      .custom(seed_spec())
+      .custom(std::move(extends))
+      .custom(std::move(vars))
+      .group("data", &Experiment::data, data_table())
+      .required()
+      .doc("From raw text to batches.")
+      .custom(plugin_spec("model", "model", true, "The network."))
+      .custom(plugin_spec("optimizer", "optimizer", true, "How weights follow gradients."))
+      .custom(plugin_spec("scheduler", "scheduler", true, "The learning rate over the steps."))
+      .group("precision", &Experiment::precision, precision_table())
+      .doc("Number types.")
+      .group("parallel", &Experiment::parallel, parallel_table())
+      .doc("How ranks share the work.")
+      .group("train", &Experiment::train, train_table())
+      .required()
+      .doc("The steps.")
+      .group("evaluate", &Experiment::evaluate, evaluate_table())
+      .doc("Held-out evaluation.")
+      .custom(plugin_list_spec("monitors", "monitor", "What reports the steps."))
+      .custom(plugin_spec("checkpoint", "checkpoint", false,
+                          "When to save and what to keep; without it the run saves nothing on its way."))
+      .validate([](const Experiment& experiment, OptionReport& report) {
+        if (!experiment.name.empty() && !is_plain_name(experiment.name, true))
+          report.error("name", "cannot name a folder", "use letters, digits, -, _ and dots, a letter or digit first");
+      })
+      .build();
+}
+
+std::vector<std::string> data_keys() {
+  std::vector<std::string> keys;
+  const OptionTable table = data_table();
+  for (const OptionSpec& spec : table.specs()) keys.push_back(spec.name);
+  return keys;
+}
+
+} // namespace conclave

@@ -1,0 +1,89 @@
+// prepare(): raw text of the domains to token shards on disk, in stages whose outputs are cached by content.
+//
+//   source -> annotate -> select -> exact and near dedup -> (train the tokenizer) -> tokenise -> length gate -> token shards
+//
+// What this is: idempotent and restartable; each stage's folder is keyed by its inputs' digests, so a changed threshold
+// runs again from select on. What this is not: batches (batch_plan.hpp) or their loading (loader.hpp).
+//
+// Threading: called on the main thread; uses `workers` threads of its own and joins them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "conclave/filter.hpp"
+#include "conclave/source.hpp"
+#include "conclave/status.hpp"
+#include "conclave/tokenizer.hpp"
+#include "data/token_store.hpp"
+
+namespace conclave::data {
+
+/// One filter of the chain: a factory (one instance a worker) and what keys its cache.
+struct FilterStage {
+  std::string name, id;
+  std::function<Result<std::shared_ptr<Filter>>()> make;
+  std::string annotate_key; ///< id, revision and numerics options
+  std::string select_key;   ///< the same and selection options
+};
+
+struct DomainInput {
+  std::string name;
+  double share = 1;
+  std::string source_id;
+  std::shared_ptr<Source> source;
+  std::string source_key; ///< id, revision and numerics options
+};
+
+struct PrepareRequest {
+  std::vector<DomainInput> domains;
+  std::vector<FilterStage> filters;
+  std::shared_ptr<Tokenizer> tokenizer; ///< trained or loaded by prepare when needs_training()
+  std::string tokenizer_id, tokenizer_key;
+  std::int64_t min_tokens = 1, max_tokens = 2048;
+  int too_long = 0; ///< 0 drop, 1 split, 2 truncate
+  double held_out = 0.01;
+  std::int64_t tokenizer_sample_bytes = 0; ///< 0 = all training text
+  bool drop_invalid_utf8 = false;
+  std::uint64_t seed =
+      0; ///< changes nothing here: seeds of one experiment share text, tokenizer and held-out documents
+  std::filesystem::path cache;
+  int workers = 1; ///< 0 = all cores; the result is the same for any number
+  std::stop_token stop;
+  /// Called now and then from the main thread: stage, done, total (0 = unknown), unit.
+  std::function<void(const char* stage, std::int64_t done, std::int64_t total, const char* unit)> progress;
+};
+
+/// One row of the report: what a filter did to a domain.
+struct FilterCount {
+  std::string filter, domain, reason; ///< reason "" counts the kept ones
+  std::int64_t documents = 0, bytes = 0;
+};
+
+/// What became of one domain.
+struct DomainSummary {
+  std::string name;
+  std::int64_t shards = 0;
+  std::int64_t repaired_documents = 0; ///< kept with bytes replaced by U+FFFD
+  std::int64_t train_documents = 0, train_tokens = 0, train_bytes = 0;
+  std::int64_t held_out_documents = 0, held_out_tokens = 0, held_out_bytes = 0;
+};
+
+/// Rows of `counts` come in the order of the stages: "source" (dropped: invalid-utf8, unreadable-record), each filter by
+/// its name, "length" (dropped: too-short, too-long; cut: bytes cut from kept documents, with no document). The kept
+/// documents of a row are those that the next one sees.
+struct PrepareReport {
+  std::vector<FilterCount> counts;
+  std::vector<DomainSummary> domains;
+  bool cached = false; ///< nothing had to run
+};
+
+/// An empty corpus, or a domain without one document left, is an error that names the domain and the filter that took most.
+Result<std::shared_ptr<const TokenStore>> prepare(const PrepareRequest& request, PrepareReport& report);
+
+} // namespace conclave::data

@@ -1,0 +1,199 @@
+// posix_spawn, poll, and a deadline that each line may move.
+
+#include "plugin/child_process.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+extern char** environ; // NOLINT: POSIX has no header for it
+
+namespace conclave {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+class Pipe {
+ public:
+  Pipe() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) == 0) read_ = ends[0], write_ = ends[1];
+  }
+  ~Pipe() {
+    close_read();
+    close_write();
+  }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+  [[nodiscard]] bool ok() const { return read_ >= 0; }
+  [[nodiscard]] int read_end() const { return read_; }
+  [[nodiscard]] int write_end() const { return write_; }
+  void close_read() { close(read_); }
+  void close_write() { close(write_); }
+
+ private:
+  static void close(int& fd) {
+    if (fd >= 0) ::close(fd);
+    fd = -1;
+  }
+  int read_ = -1, write_ = -1;
+};
+
+struct FileActions {
+  posix_spawn_file_actions_t value;
+  FileActions() { posix_spawn_file_actions_init(&value); }
+  ~FileActions() { posix_spawn_file_actions_destroy(&value); }
+  FileActions(const FileActions&) = delete;
+  FileActions& operator=(const FileActions&) = delete;
+};
+
+struct Attributes {
+  posix_spawnattr_t value;
+  Attributes() { posix_spawnattr_init(&value); }
+  ~Attributes() { posix_spawnattr_destroy(&value); }
+  Attributes(const Attributes&) = delete;
+  Attributes& operator=(const Attributes&) = delete;
+};
+
+/// Waits for the child that we spawned; whatever happens in between, the group is killed and reaped.
+class Child {
+ public:
+  explicit Child(pid_t pid) : pid_(pid) {}
+  ~Child() {
+    if (pid_ > 0) end();
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  void kill_group() const { ::kill(-pid_, SIGKILL); }
+  int end() {
+    kill_group(); // a child that ended keeps its status; grandchildren must not stay
+    return wait();
+  }
+  int wait() {
+    int status = 0;
+    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = -1;
+    return status;
+  }
+  /// True when it has ended; its status stays to be collected.
+  [[nodiscard]] bool ended() const {
+    siginfo_t info{};
+    return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_;
+  }
+
+ private:
+  pid_t pid_;
+};
+
+constexpr std::size_t errors_kept = 4096;
+constexpr std::size_t longest_line = std::size_t{64} << 20; // a table of options is kilobytes
+
+Clock::time_point after(double seconds) {
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+} // namespace
+
+std::string ChildOutcome::describe() const {
+  if (timed_out) return "took longer than " + std::to_string(std::lround(limit_seconds)) + " s";
+  if (signal != 0) {
+    const char* name = sigabbrev_np(signal);
+    return "ended by SIG" + std::string(name ? name : std::to_string(signal)) + " (" + strsignal(signal) + ")";
+  }
+  if (exit_status != 0) return "exited with " + std::to_string(exit_status);
+  return {};
+}
+
+Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                               double first_limit_seconds, const std::function<double(const std::string& line)>& line) {
+  Pipe output, errors;
+  const auto refuse = [&program](int error) {
+    return internal_error(std::string("cannot be started: ") + std::strerror(error), program.string());
+  };
+  if (!output.ok() || !errors.ok()) return refuse(errno);
+
+  FileActions actions;
+  posix_spawn_file_actions_addopen(&actions.value, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions.value, output.write_end(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions.value, errors.write_end(), STDERR_FILENO);
+  Attributes attributes;
+  // A host under a launcher may block signals or ignore them; the child starts with neither.
+  sigset_t none, all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawnattr_setsigmask(&attributes.value, &none);
+  posix_spawnattr_setsigdefault(&attributes.value, &all);
+  posix_spawnattr_setpgroup(&attributes.value, 0);
+  posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+
+  std::vector<std::string> words{program.string()};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  pid_t pid = -1;
+  if (const int error = posix_spawn(&pid, program.c_str(), &actions.value, &attributes.value, argv.data(), environ))
+    return refuse(error);
+  Child child(pid);
+  output.close_write();
+  errors.close_write();
+
+  ChildOutcome outcome;
+  outcome.limit_seconds = first_limit_seconds;
+  Clock::time_point deadline = after(first_limit_seconds);
+  std::string pending;
+  std::array<char, 65536> buffer{};
+  bool output_open = true, errors_open = true;
+  while (output_open || errors_open) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    if (left <= 0) {
+      outcome.timed_out = true;
+      break;
+    }
+    std::array<pollfd, 2> polls{{{output_open ? output.read_end() : -1, POLLIN, 0}, {errors_open ? errors.read_end() : -1, POLLIN, 0}}};
+    // A grandchild may hold the pipes open after the child has ended, so look at the child now and then.
+    const int ready = ::poll(polls.data(), polls.size(), static_cast<int>(std::min<long long>(left, 200)));
+    if (ready < 0 && errno != EINTR) return refuse(errno);
+    if (ready <= 0) {
+      if (child.ended()) break;
+      continue;
+    }
+    if (polls[0].revents != 0) {
+      const ssize_t n = ::read(output.read_end(), buffer.data(), buffer.size());
+      if (n <= 0) output_open = false;
+      pending.append(buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
+      if (pending.size() > longest_line) break;
+      for (std::size_t end = 0; (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1)) {
+        const double limit = line(pending.substr(0, end));
+        if (limit > 0) deadline = after(limit), outcome.limit_seconds = limit;
+      }
+    }
+    if (polls[1].revents != 0) {
+      const ssize_t n = ::read(errors.read_end(), buffer.data(), buffer.size());
+      if (n <= 0) errors_open = false;
+      outcome.errors.append(buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
+      if (outcome.errors.size() > errors_kept) outcome.errors.erase(0, outcome.errors.size() - errors_kept);
+    }
+  }
+  // Both pipes closed: the child is ending by itself, within its limit.
+  while (!outcome.timed_out && !child.ended()) {
+    if (Clock::now() > deadline) outcome.timed_out = true;
+    ::usleep(1000);
+  }
+  const int status = child.end();
+  if (WIFEXITED(status)) outcome.exit_status = WEXITSTATUS(status);
+  if (WIFSIGNALED(status)) outcome.signal = WTERMSIG(status);
+  return outcome;
+}
+
+} // namespace conclave

@@ -1,0 +1,53 @@
+// The breadcrumb, and how an escaped exception is told.
+
+#include "plugin/guard.hpp"
+
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace conclave {
+namespace {
+
+// Linked into the executable, so it is reached without an allocation: the fault handler reads it inside a signal.
+thread_local constinit Breadcrumb breadcrumb;
+
+/// torch's errors append where they were raised and a stack of mangled names: of no use to the one who reads this line.
+std::string first_part(std::string text) {
+  for (const char* tail : {"\nException raised from", "\nC++ CapturedTraceback", "\nDebug Python traceback"})
+    if (const auto at = text.find(tail); at != std::string::npos) text.resize(at);
+  while (!text.empty() && (text.back() == '\n' || text.back() == '.')) text.pop_back();
+  return text;
+}
+
+std::string thrown_type() {
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  if (!type) return "something unknown";
+  int status = 0;
+  struct Free {
+    void operator()(char* text) const noexcept { std::free(text); }
+  };
+  const std::unique_ptr<char, Free> name(abi::__cxa_demangle(type->name(), nullptr, nullptr, &status));
+  return status == 0 && name ? name.get() : type->name();
+}
+
+} // namespace
+
+Breadcrumb& current_breadcrumb() noexcept { return breadcrumb; }
+
+Error describe_current_exception(const char* plugin, const char* call) {
+  const std::string in = std::string(call) + "() threw ";
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return internal_error(in + "std::bad_alloc: out of memory", plugin);
+  } catch (const std::exception& problem) {
+    return internal_error(in + thrown_type() + ": " + first_part(problem.what()), plugin);
+  } catch (...) {
+    return internal_error(in + "a " + thrown_type(), plugin);
+  }
+}
+
+} // namespace conclave

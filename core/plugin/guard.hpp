@@ -1,0 +1,80 @@
+// guard(): the one way in which the host calls a plugin.
+//
+// It sets a thread-local breadcrumb (plugin id, call) that the fault handler and the watchdog print, and turns any
+// exception into an Error that names the plugin. The callable returns Status, Result<T>, void or a plain value.
+#pragma once
+
+#include <exception>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "conclave/status.hpp"
+
+namespace conclave {
+
+/// What the current thread is doing inside a plugin; empty outside.
+struct Breadcrumb {
+  const char* plugin = nullptr;
+  const char* call = nullptr;
+};
+Breadcrumb& current_breadcrumb() noexcept;
+
+class BreadcrumbScope {
+ public:
+  BreadcrumbScope(const char* plugin, const char* call) noexcept : previous_(current_breadcrumb()) {
+    current_breadcrumb() = {plugin, call};
+  }
+  ~BreadcrumbScope() { current_breadcrumb() = previous_; }
+  BreadcrumbScope(const BreadcrumbScope&) = delete;
+  BreadcrumbScope& operator=(const BreadcrumbScope&) = delete;
+
+ private:
+  Breadcrumb previous_;
+};
+
+/// `plugin` and `call` must outlive the call (ids live in descriptors; calls are literals).
+Error describe_current_exception(const char* plugin, const char* call);
+
+template <class F>
+auto guard(const char* plugin, const char* call, F&& body) {
+  using R = std::invoke_result_t<F>;
+  const BreadcrumbScope scope(plugin, call);
+  if constexpr (std::is_void_v<R>) {
+    try {
+      std::forward<F>(body)();
+      return Status{};
+    } catch (...) {
+      return Status{describe_current_exception(plugin, call)};
+    }
+  } else if constexpr (std::is_same_v<R, Status>) {
+    try {
+      Status status = std::forward<F>(body)();
+      if (status.ok() || !status.error().where.empty()) return status;
+      Error error = status.error();
+      error.where = plugin;
+      return Status{std::move(error)};
+    } catch (...) {
+      return Status{describe_current_exception(plugin, call)};
+    }
+  } else if constexpr (requires(R r) { r.ok(); r.value(); r.error(); }) {
+    try {
+      R result = std::forward<F>(body)();
+      if (result.ok() || !result.error().where.empty()) return result;
+      Error error = result.error();
+      error.where = plugin;
+      return R{std::move(error)};
+    } catch (...) {
+      return R{describe_current_exception(plugin, call)};
+    }
+  } else {
+    try {
+      return Result<R>{std::forward<F>(body)()};
+    } catch (...) {
+      return Result<R>{describe_current_exception(plugin, call)};
+    }
+  }
+}
+
+} // namespace conclave

@@ -1,0 +1,46 @@
+// From a bound experiment to live plugins: what the prepare and the train phase need.
+//
+// Threading: main thread; the returned factories may be called on workers one at a time.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "conclave/checkpoint_policy.hpp"
+#include "conclave/model.hpp"
+#include "conclave/optimizer.hpp"
+#include "conclave/scheduler.hpp"
+#include "config/experiment.hpp"
+#include "data/loader.hpp"
+#include "data/prepare.hpp"
+#include "run/host_services.hpp"
+#include "run/observer.hpp"
+
+namespace conclave {
+
+/// `$XDG_CACHE_HOME/conclave` or `~/.cache/conclave`.
+std::filesystem::path default_cache_directory();
+
+/// Sources, filters and tokenizer of the experiment as prepare() wants them.
+Result<data::PrepareRequest> assemble_prepare(const Experiment& experiment, HostServices& host);
+
+/// The plan of the training batches, or of one domain's held-out batches.
+data::PlanSettings training_plan(const Experiment& experiment, int data_rank, int data_ranks);
+data::PlanSettings held_out_plan(const Experiment& experiment, int domain);
+
+struct TrainPlugins {
+  std::shared_ptr<Model> model;
+  std::shared_ptr<Optimizer> optimizer;
+  std::shared_ptr<Scheduler> scheduler;
+  std::shared_ptr<CheckpointPolicy> checkpoint;
+};
+Result<TrainPlugins> assemble_training(const Experiment& experiment, HostServices& host);
+/// Only the monitors that this rank runs.
+Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& experiment, HostServices& host, int rank, int local_rank);
+
+/// Warm-up, learning rate and clip advice of the seed run, from live plugins in the check phase.
+void add_advice(const Experiment& experiment, HostServices& host, Diagnostics& diagnostics);
+
+} // namespace conclave

@@ -1,0 +1,62 @@
+// Sums token losses of held-out batches by domain and puts them in units.
+
+#include "run/evaluation.hpp"
+
+#include <cmath>
+#include <numbers>
+
+#include "data/statistics.hpp"
+#include "run/assemble.hpp"
+
+namespace conclave {
+
+Evaluation Evaluation::make(const Experiment& experiment, const std::shared_ptr<const data::TokenStore>& store, Logger& log) {
+  Evaluation evaluation;
+  evaluation.store_ = store;
+  evaluation.batches_ = experiment.evaluate.batches;
+  if (evaluation.batches_ == 0) return evaluation;
+  const auto entropy = data::unigram_entropy(*store, data::Split::held_out);
+  for (std::size_t domain = 0; domain < store->domain_count(); ++domain) {
+    auto plan = data::make_batch_plan(store, held_out_plan(experiment, static_cast<int>(domain)));
+    if (plan.ok())
+      evaluation.domains_.push_back({domain, std::move(plan).value(), entropy.domains[domain]});
+    else
+      log.warning("no evaluation of domain '" + store->domain_name(domain) + "': " + plan.error().render());
+  }
+  return evaluation;
+}
+
+Result<EvaluationReport> Evaluation::run(StepEngine& engine, std::int64_t step, std::int64_t attempt) const {
+  EvaluationReport report;
+  report.step = step;
+  report.attempt = attempt;
+  double all_nll = 0, all_bytes = 0, all_entropy = 0;
+  std::int64_t all_tokens = 0;
+  for (const auto& [domain, plan, entropy] : domains_) {
+    double nll = 0;
+    std::int64_t tokens = 0;
+    for (std::int64_t batch = 0; batch < batches_; ++batch) {
+      CONCLAVE_ASSIGN(const auto sums, engine.evaluate(plan->build(batch)));
+      nll += sums.nll[domain];
+      tokens += sums.tokens[domain];
+    }
+    if (tokens == 0) continue;
+    const double bytes = data::bytes_per_token(*store_, data::Split::held_out, domain) * static_cast<double>(tokens);
+    const std::vector<std::pair<std::string, std::string>> labels = {{"domain", store_->domain_name(domain)}};
+    report.metrics.push_back({"eval_nll", "nats", nll / static_cast<double>(tokens), Reduction::mean, labels});
+    report.metrics.push_back({"eval_bits_per_byte", "bits", nll / std::numbers::ln2 / bytes, Reduction::mean, labels});
+    report.metrics.push_back({"eval_unigram_entropy", "nats", entropy, Reduction::none, labels});
+    all_entropy += entropy * static_cast<double>(tokens);
+    all_nll += nll;
+    all_tokens += tokens;
+    all_bytes += bytes;
+  }
+  if (all_tokens > 0) {
+    report.metrics.push_back({"eval_nll", "nats", all_nll / static_cast<double>(all_tokens), Reduction::mean, {}});
+    report.metrics.push_back({"eval_bits_per_byte", "bits", all_nll / std::numbers::ln2 / all_bytes, Reduction::mean, {}});
+    report.metrics.push_back({"eval_unigram_entropy", "nats", all_entropy / static_cast<double>(all_tokens), Reduction::none, {}});
+  }
+  return report;
+}
+
+} // namespace conclave

@@ -1,0 +1,64 @@
+// RunDirectory: the folder that a run leaves behind.
+//
+//   experiment/      the authored files, as read
+//   resolved.yaml    every value with its origin; re-runnable
+//   record.json      schema 1: machine, versions, plugins and their hashes, layout, one entry for each attempt
+//   log.<rank>.txt   what was said
+//   exit.<rank>.json {code, reason, step}: launchers hide child codes
+//   metrics.jsonl, checkpoints/, event files: written by monitors and the checkpoint store
+//
+// Threading: main thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conclave/status.hpp"
+#include "config/experiment.hpp"
+#include "plugin/registry.hpp"
+#include "run/run_lock.hpp"
+
+namespace conclave {
+
+/// Facts of this start of the run for record.json.
+struct AttemptRecord {
+  std::int64_t first_step = 0;
+  std::string device;
+  std::string resumed_from; ///< checkpoint path; "" for a fresh start
+  std::vector<std::pair<std::string, std::string>> allowed_changes; ///< key: "old -> new" under --allow-change
+};
+
+class RunDirectory {
+ public:
+  /// Makes `<root>/<name>-<UTC>-<hash>` or uses `chosen` (created when missing). Refuses a folder that cannot be written,
+  /// one that another process holds, and one with checkpoints unless `resume`.
+  static Result<std::unique_ptr<RunDirectory>> open(const Experiment& experiment, const std::filesystem::path& chosen,
+                                                    const std::filesystem::path& root, bool resume);
+  ~RunDirectory();
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+  /// 0 for the first start, one more with each later one.
+  [[nodiscard]] std::int64_t attempt() const { return attempt_; }
+
+  /// Writes experiment/, resolved.yaml and this attempt's entry of record.json.
+  Status write_record(const Experiment& experiment, const PluginRegistry& registry, const AttemptRecord& attempt);
+  Status write_exit(int rank, int code, const std::string& reason, std::int64_t step);
+
+ private:
+  RunDirectory() = default;
+  std::filesystem::path path_;
+  std::int64_t attempt_ = 0;
+  std::optional<RunDirectoryLock> lock_;
+};
+
+/// Writes a file so that readers see the old or the new content, never a part: temporary name, fsync, rename, fsync folder.
+Status write_file_atomically(const std::filesystem::path& file, std::string_view content);
+/// The newest `<root>/<name>-*` that has a record.json; an error when there is none.
+Result<std::filesystem::path> latest_run_directory(const std::filesystem::path& root, const std::string& name);
+
+} // namespace conclave

@@ -1,0 +1,359 @@
+// The life of one run.
+
+#include "run/run_experiment.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "checkpoint/store.hpp"
+#include "launch/ranks.hpp"
+#include "plugin/guard.hpp"
+#include "run/assemble.hpp"
+#include "run/evaluation.hpp"
+#include "run/prepare_progress.hpp"
+#include "run/resume.hpp"
+#include "run/run_directory.hpp"
+#include "run/stop_signal.hpp"
+#include "run/training_loop.hpp"
+
+namespace conclave {
+namespace fs = std::filesystem;
+
+namespace {
+
+at::ScalarType compute_type(Compute compute) {
+  switch (compute) {
+    case Compute::fp32: return at::kFloat;
+    case Compute::bf16: return at::kBFloat16;
+    case Compute::fp16: return at::kHalf;
+    case Compute::fp64: return at::kDouble;
+  }
+  return at::kFloat;
+}
+
+class Run {
+ public:
+  Run(const Experiment& experiment, PluginRegistry& registry, const RunRequest& request)
+      : experiment_(experiment), registry_(registry), request_(request), log_(request.quiet), trace_(request.trace) {}
+
+  int execute() {
+    auto outcome = phases();
+    int code = 0;
+    std::string reason = "done";
+    std::int64_t step = 0;
+    if (!outcome.ok()) {
+      code = exit_code(outcome.error().code);
+      reason = outcome.error().render();
+      if (outcome.error().code == Code::internal) reason += " (a bug: please report it with the run directory's log and record.json)";
+      log_.write(LogLevel::error, {}, reason);
+    } else {
+      step = outcome.value().step;
+      code = outcome.value().finished ? 0 : exit_code(outcome.value().code);
+      if (!outcome.value().finished) {
+        reason = outcome.value().reason;
+        log_.write(code == 75 ? LogLevel::info : LogLevel::error, {}, reason);
+      }
+    }
+    if (observer_ != nullptr) observer_->finish(code);
+    if (directory_ != nullptr) {
+      if (trace_.on()) static_cast<void>(trace_.write(directory_->path() / "trace.0.json", 0));
+      static_cast<void>(directory_->write_exit(0, code, reason, step)); // the run's own outcome matters more
+      if (!request_.prepare_only && outcome.ok()) closing_words(outcome.value(), code);
+    }
+    log_.flush();
+    return code;
+  }
+
+ private:
+  Result<LoopOutcome> phases() {
+    CONCLAVE_ASSIGN(const RankInfo ranks, resolve_ranks([](const char* name) -> const char* { return std::getenv(name); }));
+    CONCLAVE_RETURN_IF_ERROR(check_layout(ranks));
+    CONCLAVE_ASSIGN(stop_, StopSignal::install());
+    if (!request_.prepare_only) CONCLAVE_RETURN_IF_ERROR(open_directory());
+
+    HostServices::Settings services;
+    services.log = &log_;
+    services.seed = experiment_.seed;
+    services.phase = Phase::prepare;
+    services.worker_threads = experiment_.data.workers > 0 ? experiment_.data.workers : static_cast<int>(std::thread::hardware_concurrency());
+    services.cache = default_cache_directory() / "plugins";
+    services.scratch = directory_ != nullptr ? directory_->path() / "scratch" : default_cache_directory() / "scratch";
+    services.stop = stop_->token();
+    host_ = std::make_unique<HostServices>(std::move(services));
+
+    CONCLAVE_RETURN_IF_ERROR(prepare_data());
+    if (request_.prepare_only) {
+      LoopOutcome done;
+      done.finished = true;
+      return done;
+    }
+    CONCLAVE_RETURN_IF_ERROR(build_engine(ranks));
+    CONCLAVE_RETURN_IF_ERROR(resume());
+    CONCLAVE_RETURN_IF_ERROR(start_monitors(ranks));
+    return train();
+  }
+
+  /// Checks what this version can run: the arithmetic of the layout first, then that it is one rank.
+  Status check_layout(const RankInfo& ranks) {
+    const ParallelSection& p = experiment_.parallel;
+    const ParallelSizes sizes{p.tensor, p.pipeline, p.expert, p.data};
+    CONCLAVE_ASSIGN(const int data, resolve_data_ranks(sizes, ranks.world_size, 0));
+    if (ranks.world_size > 1 || p.tensor * p.pipeline * p.expert * data > 1)
+      return unsupported("this version trains on one rank; the experiment or the launcher asks for " +
+                             std::to_string(std::max(ranks.world_size, p.tensor * p.pipeline * data)) + " (tensor " + std::to_string(p.tensor) +
+                             ", pipeline " + std::to_string(p.pipeline) + ", expert " + std::to_string(p.expert) + ", data " +
+                             std::to_string(data) + ")",
+                         "missing: process groups and the parallel operators; run with --set parallel.tensor=1 and so on");
+    return {};
+  }
+
+  Status open_directory() {
+    fs::path chosen = request_.run_directory;
+    const fs::path root = "runs";
+    resume_path_ = request_.resume_path;
+    if (request_.resume) {
+      if (!resume_path_.empty() && !fs::exists(resume_path_))
+        return storage_error("there is nothing to resume from", "check the path given to --resume", resume_path_.string());
+      if (!resume_path_.empty() && !fs::exists(resume_path_ / "manifest.json") && fs::exists(resume_path_ / "record.json")) {
+        if (chosen.empty()) chosen = resume_path_;
+        resume_path_.clear();
+      } else if (!resume_path_.empty() && chosen.empty()) {
+        chosen = fs::absolute(resume_path_).lexically_normal().parent_path().parent_path();
+      }
+      if (chosen.empty()) {
+        CONCLAVE_ASSIGN(chosen, latest_run_directory(root, experiment_.name));
+      }
+      if (!fs::exists(chosen)) return storage_error("there is no run to resume", "check --run-dir", chosen.string());
+    }
+    CONCLAVE_ASSIGN(directory_, RunDirectory::open(experiment_, chosen, root, request_.resume));
+    return log_.add_file(directory_->path() / "log.0.txt");
+  }
+
+  Status prepare_data() {
+    const auto span = trace_.span("prepare", 0);
+    CONCLAVE_ASSIGN(auto request, assemble_prepare(experiment_, *host_));
+    request.stop = stop_->token();
+    PrepareProgress progress(log_, request_.quiet);
+    request.progress = [&progress](const char* stage, std::int64_t done, std::int64_t total, const char* unit) {
+      progress.update(stage, done, total, unit);
+    };
+    data::PrepareReport report;
+    auto prepared = data::prepare(request, report);
+    progress.finish();
+    if (!prepared.ok()) return prepared.error();
+    store_ = std::move(prepared).value();
+    tokenizer_ = request.tokenizer;
+    for (const auto& line : describe_prepared(report, *store_)) log_.info(line);
+    CONCLAVE_ASSIGN(plan_, data::make_batch_plan(store_, training_plan(experiment_, 0, 1)));
+    return {};
+  }
+
+  Status build_engine(const RankInfo& ranks) {
+    const auto span = trace_.span("build", 0);
+    CONCLAVE_ASSIGN(device_, open_device(request_.device, ranks.local_rank));
+    host_->set_device(device_.device);
+    host_->enter(Phase::train);
+    CONCLAVE_ASSIGN(plugins_, assemble_training(experiment_, *host_));
+
+    const ModelShape shape{store_->vocabulary_size(), experiment_.data.length.max};
+    const char* model_id = experiment_.model.id.c_str();
+    CONCLAVE_ASSIGN(summary_, guard(model_id, "summarize", [&] { return plugins_.model->summarize(shape, Mesh{}); }));
+    StageRequest stage_request;
+    stage_request.shape = shape;
+    stage_request.compute = compute_type(experiment_.precision.compute);
+    stage_request.master = stage_request.compute == at::kDouble ? at::kDouble : at::kFloat;
+    stage_request.recompute = experiment_.train.recompute ? Recompute::layer : Recompute::none;
+    stage_request.device = device_.device;
+    CONCLAVE_ASSIGN(auto stage, guard(model_id, "make_stage", [&] { return plugins_.model->make_stage(stage_request); }));
+
+    EngineSettings settings;
+    settings.device = device_.device;
+    settings.compute = stage_request.compute;
+    settings.seed = experiment_.seed;
+    settings.loss = {experiment_.train.label_smoothing, experiment_.train.z_loss};
+    settings.clip_grad_norm = experiment_.train.clip_grad_norm;
+    settings.grad_norm_limit = experiment_.train.grad_norm_limit;
+    const auto& scale = experiment_.precision.loss_scale;
+    settings.loss_scale = {experiment_.precision.compute == Compute::fp16, scale.initial, scale.growth, scale.backoff, scale.minimum,
+                           scale.interval};
+    settings.total_steps = experiment_.train.steps;
+    settings.domains = store_->domain_count();
+    CONCLAVE_ASSIGN(engine_, make_step_engine(settings, std::move(stage), plugins_.optimizer, experiment_.optimizer.id, plugins_.scheduler,
+                                              experiment_.model.id));
+    char line[256];
+    std::snprintf(line, sizeof line, "model: %.2fM parameters, %.2fM active for a token; device %s, compute %s",
+                  static_cast<double>(summary_.parameters) / 1e6, static_cast<double>(summary_.active_parameters) / 1e6,
+                  device_.name.c_str(), at::toString(settings.compute));
+    log_.info(line);
+    return {};
+  }
+
+  Status resume() {
+    meta_.config_hash = experiment_.hash;
+    meta_.plan_digest = plan_->digest();
+    meta_.store_digest = store_->digest();
+    meta_.vocabulary = store_->vocabulary_size();
+    meta_.settings = experiment_.settings;
+    meta_.tokenizer_id = experiment_.data.tokenizer.id;
+    meta_.model_id = experiment_.model.id;
+
+    CheckpointStore::Settings settings;
+    settings.directory = directory_->checkpoints();
+    settings.policy = plugins_.checkpoint;
+    settings.policy_id = experiment_.checkpoint.id;
+    settings.committed = [this](const CheckpointEntry& entry) {
+      if (observer_ != nullptr) observer_->checkpoint_committed(entry.step, entry.path.string());
+    };
+    CONCLAVE_ASSIGN(checkpoints_, open_checkpoint_store(std::move(settings)));
+
+    AttemptRecord attempt;
+    attempt.device = device_.name;
+    if (request_.resume) {
+      std::unique_ptr<CheckpointReader> reader;
+      if (!resume_path_.empty()) {
+        CONCLAVE_ASSIGN(reader, open_checkpoint(resume_path_));
+      } else if (checkpoints_->list().empty()) {
+        log_.warning("no checkpoint was committed in " + directory_->path().string() + " yet: starting from step 0");
+      } else {
+        CONCLAVE_ASSIGN(reader, checkpoints_->open_latest([this](const Error& damaged) { log_.warning(damaged.render()); }));
+      }
+      if (reader != nullptr) CONCLAVE_RETURN_IF_ERROR(restore(*reader, attempt));
+    }
+    attempt.first_step = first_step_;
+    return directory_->write_record(experiment_, registry_, attempt);
+  }
+
+  Status restore(const CheckpointReader& reader, AttemptRecord& attempt) {
+    CONCLAVE_ASSIGN(const CheckpointMeta then, parse_checkpoint_meta(reader.meta_json()));
+    CONCLAVE_ASSIGN(ResumeDecision decision, compare_for_resume(then, meta_, request_.allow_change));
+    for (const auto& note : decision.notes) log_.warning("changed since the checkpoint: " + note);
+    for (const auto& [key, change] : decision.allowed) log_.warning("changed since the checkpoint and allowed: " + key + ": " + change);
+    attempt.allowed_changes = std::move(decision.allowed);
+    CONCLAVE_RETURN_IF_ERROR(engine_->restore(reader));
+    for (const auto& [name, plugin] : stateful_plugins()) {
+      if (const auto state = reader.states().find(name); state != reader.states().end())
+        CONCLAVE_RETURN_IF_ERROR(guard(name.c_str(), "load", [&plugin = plugin, &state] { return plugin->load(state->second); }));
+    }
+    first_step_ = reader.step();
+    attempt.resumed_from = reader.path().string();
+    log_.info("resumed from " + reader.path().string() + " at step " + std::to_string(first_step_));
+    return {};
+  }
+
+  std::map<std::string, Stateful*> stateful_plugins() {
+    std::map<std::string, Stateful*> found;
+    auto add = [&found](const PluginBlock& block, Plugin* plugin) {
+      if (auto* stateful = dynamic_cast<Stateful*>(plugin); stateful != nullptr) found[block.key] = stateful;
+    };
+    add(experiment_.model, plugins_.model.get());
+    add(experiment_.optimizer, plugins_.optimizer.get());
+    add(experiment_.scheduler, plugins_.scheduler.get());
+    return found;
+  }
+
+  Status start_monitors(const RankInfo& ranks) {
+    CONCLAVE_ASSIGN(auto monitors, assemble_monitors(experiment_, *host_, ranks.rank, ranks.local_rank));
+    observer_ = std::make_unique<Observer>(std::move(monitors), log_);
+    RunInfo info;
+    info.name = experiment_.name;
+    info.directory = directory_->path().string();
+    info.config_hash = experiment_.hash;
+    info.config_hash_without_seed = experiment_.hash_without_seed;
+    info.total_steps = experiment_.train.steps;
+    info.first_step = first_step_;
+    info.attempt = directory_->attempt();
+    info.parameters = summary_.parameters;
+    info.active_parameters = summary_.active_parameters;
+    for (const auto& [key, setting] : experiment_.settings) info.settings.emplace_back(key, setting.value);
+    return observer_->start(info);
+  }
+
+  Result<LoopOutcome> train() {
+    const Evaluation evaluation = Evaluation::make(experiment_, store_, log_);
+    LoopInput input;
+    input.experiment = &experiment_;
+    input.engine = engine_.get();
+    input.plan = plan_;
+    input.store = store_;
+    input.checkpoints = checkpoints_.get();
+    input.policy = plugins_.checkpoint.get();
+    input.policy_id = experiment_.checkpoint.id;
+    input.evaluation = &evaluation;
+    input.observer = observer_.get();
+    input.metrics = &host_->metrics();
+    input.trace = &trace_;
+    input.log = &log_;
+    input.meta_json = to_json(meta_);
+    input.files = {{"resolved.yaml", experiment_.resolved_yaml}};
+    CONCLAVE_ASSIGN(input.files["tokenizer"],
+                    guard(experiment_.data.tokenizer.id.c_str(), "serialize", [&] { return tokenizer_->serialize(); }));
+    input.stateful = stateful_plugins();
+    input.first_step = first_step_;
+    input.stop_after = request_.stop_after;
+    input.attempt = directory_->attempt();
+    input.stop = stop_->token();
+    input.stop_reason = [this] { return stop_->name(); };
+    auto outcome = run_training_loop(input);
+    // Whatever happened, let the writer finish: an older snapshot may still be on its way.
+    if (!outcome.ok()) static_cast<void>(checkpoints_->wait());
+    observer_->drain();
+    return outcome;
+  }
+
+  void closing_words(const LoopOutcome& outcome, int code) {
+    const auto total = [&outcome](const char* name) {
+      for (const Metric& metric : outcome.last_evaluation.metrics)
+        if (metric.labels.empty() && metric.name == name) return metric.value;
+      return std::nan("");
+    };
+    const double nll = total("eval_nll"), entropy = total("eval_unigram_entropy");
+    if (std::isfinite(nll)) {
+      char line[256];
+      std::snprintf(line, sizeof line, "held-out nll %.4f nats a token, %.4f below the entropy of its unigrams (%.4f); %.4f bits a byte", nll,
+                    entropy - nll, entropy, total("eval_bits_per_byte"));
+      log_.info(line);
+    }
+    const std::string directory = directory_->path().string();
+    const std::string& file = experiment_.files.front();
+    log_.info("run directory: " + directory);
+    if (code == 75 || outcome.step < experiment_.train.steps) {
+      log_.info("next: conclave run " + file + " --run-dir " + directory + " --resume");
+    } else {
+      log_.info("next: conclave config show " + file + "\n      conclave export " + directory + " --to hf out/\n      tensorboard --logdir " +
+                directory);
+    }
+  }
+
+  const Experiment& experiment_;
+  PluginRegistry& registry_;
+  const RunRequest& request_;
+  Logger log_;
+  Trace trace_;
+  std::unique_ptr<StopSignal> stop_;
+  std::unique_ptr<RunDirectory> directory_;
+  std::unique_ptr<HostServices> host_;
+  std::shared_ptr<const data::TokenStore> store_;
+  std::shared_ptr<Tokenizer> tokenizer_;
+  std::shared_ptr<const data::BatchPlan> plan_;
+  OpenedDevice device_;
+  TrainPlugins plugins_;
+  ModelSummary summary_;
+  std::unique_ptr<StepEngine> engine_;
+  std::unique_ptr<Observer> observer_; // outlives the store: its callback posts here
+  std::unique_ptr<CheckpointStore> checkpoints_;
+  CheckpointMeta meta_;
+  fs::path resume_path_;
+  std::int64_t first_step_ = 0;
+};
+
+} // namespace
+
+int run_experiment(const Experiment& experiment, PluginRegistry& registry, const RunRequest& request) {
+  return Run(experiment, registry, request).execute();
+}
+
+} // namespace conclave

@@ -1,0 +1,29 @@
+// run_experiment(): one run from a loaded experiment to its exit code.
+//
+// Order: run directory -> prepare -> device -> plugins -> engine -> resume -> monitors -> steps -> last checkpoint ->
+// evaluation -> what to try next. Every way out writes exit.<rank>.json.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "config/experiment.hpp"
+#include "launch/device.hpp"
+#include "plugin/registry.hpp"
+
+namespace conclave {
+
+struct RunRequest {
+  std::filesystem::path run_directory; ///< "" = runs/<name>-<UTC>-<hash>
+  bool resume = false;
+  std::filesystem::path resume_path;   ///< "" = newest good checkpoint of the run directory
+  std::int64_t stop_after = 0;         ///< checkpoint after this step and end with 0; 0 = never
+  DeviceChoice device = DeviceChoice::automatic;
+  bool quiet = false, trace = false, allow_change = false;
+  bool prepare_only = false;
+};
+
+/// Returns the exit code; problems have been printed.
+int run_experiment(const Experiment& experiment, PluginRegistry& registry, const RunRequest& request);
+
+} // namespace conclave

@@ -1,0 +1,91 @@
+// The self-pipe behind StopSignal.
+
+#include "run/stop_signal.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <cstring>
+#include <thread>
+
+namespace conclave {
+namespace {
+
+constexpr std::array<int, 3> handled = {SIGTERM, SIGUSR1, SIGINT};
+
+// A signal handler can reach nothing but globals; these two are lock-free and written by install() and the handler alone.
+std::atomic<int> pipe_end{-1};
+std::atomic<int> first_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free);
+
+extern "C" void on_signal(int number) {
+  int none = 0;
+  if (!first_signal.compare_exchange_strong(none, number)) _exit(128 + number);
+  const int saved = errno;
+  const char byte = 1;
+  [[maybe_unused]] const auto written = write(pipe_end.load(), &byte, 1);
+  errno = saved;
+}
+
+} // namespace
+
+struct StopSignal::Impl {
+  int read_end = -1, write_end = -1;
+  std::array<struct sigaction, handled.size()> previous{};
+  std::stop_source source;
+  std::thread waiter;
+};
+
+StopSignal::StopSignal() : impl_(std::make_unique<Impl>()) {}
+
+Result<std::unique_ptr<StopSignal>> StopSignal::install() {
+  std::unique_ptr<StopSignal> self(new StopSignal());
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return internal_error(std::string("no pipe for signals: ") + std::strerror(errno));
+  self->impl_->read_end = ends[0];
+  self->impl_->write_end = ends[1];
+  pipe_end = ends[1];
+  first_signal = 0;
+  for (std::size_t i = 0; i < handled.size(); ++i) {
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    sigaction(handled[i], &action, &self->impl_->previous[i]);
+  }
+  self->impl_->waiter = std::thread([impl = self->impl_.get()] {
+    char byte = 0;
+    while (read(impl->read_end, &byte, 1) < 0 && errno == EINTR) {
+    }
+    if (byte == 1) impl->source.request_stop();
+  });
+  return self;
+}
+
+StopSignal::~StopSignal() {
+  for (std::size_t i = 0; i < handled.size(); ++i) sigaction(handled[i], &impl_->previous[i], nullptr);
+  if (impl_->waiter.joinable()) {
+    const char byte = 0; // wakes the waiter without a request
+    [[maybe_unused]] const auto written = write(impl_->write_end, &byte, 1);
+    impl_->waiter.join();
+  }
+  pipe_end = -1;
+  if (impl_->read_end >= 0) close(impl_->read_end);
+  if (impl_->write_end >= 0) close(impl_->write_end);
+}
+
+std::stop_token StopSignal::token() const { return impl_->source.get_token(); }
+
+std::string StopSignal::name() const {
+  switch (first_signal.load()) {
+    case SIGTERM: return "SIGTERM";
+    case SIGUSR1: return "SIGUSR1";
+    case SIGINT: return "SIGINT";
+    default: return {};
+  }
+}
+
+} // namespace conclave

@@ -1,0 +1,155 @@
+// The steps of a run.
+
+#include "run/training_loop.hpp"
+
+#include <chrono>
+
+#include "plugin/guard.hpp"
+
+namespace conclave {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+class Loop {
+ public:
+  explicit Loop(const LoopInput& input) : in_(input), step_(input.first_step), saved_(input.first_step) {}
+
+  Result<LoopOutcome> run() {
+    const TrainSection& train = in_.experiment->train;
+    const std::int64_t end = in_.stop_after > 0 ? std::min<std::int64_t>(in_.stop_after, train.steps) : std::int64_t{train.steps};
+    const auto loader = data::make_loader(in_.plan, step_, 1, 4);
+    while (step_ < end) {
+      if (in_.stop.stop_requested()) {
+        CONCLAVE_RETURN_IF_ERROR(save_if_new());
+        return ended(Code::stopped, "stopped by " + in_.stop_reason() + " after step " + std::to_string(step_));
+      }
+      CONCLAVE_RETURN_IF_ERROR(one_step(*loader));
+      if (skipped_in_row_ >= train.max_skipped) {
+        // The weights are those of the last applied update: worth keeping.
+        CONCLAVE_RETURN_IF_ERROR(save_if_new());
+        return ended(Code::training_failed, std::to_string(skipped_in_row_) + " steps in a row had a gradient that was not finite or above " +
+                                                std::to_string(train.grad_norm_limit) +
+                                                "; lower the learning rate, look at the data of these batches, or raise train.max_skipped");
+      }
+      const std::int64_t every = in_.experiment->evaluate.every;
+      if (every > 0 && step_ % every == 0 && step_ < end) CONCLAVE_RETURN_IF_ERROR(evaluate());
+      if (due()) CONCLAVE_RETURN_IF_ERROR(save());
+    }
+    CONCLAVE_RETURN_IF_ERROR(evaluate());
+    CONCLAVE_RETURN_IF_ERROR(save_if_new());
+    LoopOutcome outcome = ended(Code::internal, "");
+    outcome.finished = true;
+    return outcome;
+  }
+
+ private:
+  LoopOutcome ended(Code code, std::string reason) {
+    LoopOutcome outcome;
+    outcome.step = step_;
+    outcome.code = code;
+    outcome.reason = std::move(reason);
+    outcome.last_evaluation = std::move(last_evaluation_);
+    return outcome;
+  }
+
+  Status one_step(data::Loader& loader) {
+    const auto begin = Clock::now();
+    data::HostStep batch;
+    {
+      const auto span = in_.trace->span("load", step_);
+      CONCLAVE_ASSIGN(batch, loader.next());
+    }
+    const auto loaded = Clock::now();
+    StepResult result;
+    {
+      const auto span = in_.trace->span("step", step_);
+      CONCLAVE_ASSIGN(result, in_.engine->step(batch));
+    }
+    ++step_;
+    skipped_in_row_ = result.applied ? 0 : skipped_in_row_ + 1;
+    if (!result.applied)
+      in_.log->warning("step " + std::to_string(step_) + ": gradient norm " + std::to_string(result.grad_norm) +
+                       (result.finite ? " is above the limit" : " is not finite") + ", nothing was applied");
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    const double waited = std::chrono::duration<double>(loaded - begin).count();
+    in_.observer->post(describe(batch, result, seconds, waited));
+    return {};
+  }
+
+  StepReport describe(const data::HostStep& batch, const StepResult& result, double seconds, double waited) {
+    StepReport report;
+    report.step = step_;
+    report.attempt = in_.attempt;
+    auto add = [&report](std::string name, std::string unit, double value, Reduction reduction = Reduction::mean,
+                         std::vector<std::pair<std::string, std::string>> labels = {}) {
+      report.metrics.push_back({std::move(name), std::move(unit), value, reduction, std::move(labels)});
+    };
+    const auto tokens = static_cast<double>(batch.global_loss_tokens);
+    add("loss", "nats", result.loss);
+    add("nll", "nats", result.nll);
+    add("learning_rate", "", result.learning_rate, Reduction::none);
+    add("grad_norm", "", result.grad_norm, Reduction::none);
+    add("tokens", "tokens", tokens, Reduction::sum);
+    add("tokens_per_second", "tokens", tokens / seconds, Reduction::sum);
+    add("step_seconds", "seconds", seconds, Reduction::max);
+    add("data_wait_seconds", "seconds", waited, Reduction::max);
+    add("applied", "", result.applied ? 1 : 0, Reduction::min);
+    add("loss_scale", "", result.loss_scale, Reduction::none);
+    add("dropped_tokens", "tokens", 0, Reduction::sum); // dropless by construction
+    for (const auto& [name, value] : result.losses) add("local_loss", "nats", value, Reduction::mean, {{"loss", name}});
+    for (std::size_t domain = 0; domain < batch.domain_sequences.size(); ++domain)
+      add("domain_share", "", static_cast<double>(batch.domain_sequences[domain]) / static_cast<double>(batch.global_sequences), Reduction::none,
+          {{"domain", in_.store->domain_name(domain)}});
+    for (const auto& counter : result.counters)
+      for (std::size_t element = 0; element < counter.values.size(); ++element)
+        add(counter.name, "tokens", counter.values[element], Reduction::sum,
+            {{"layer", std::to_string(counter.layer)}, {"expert", std::to_string(element)}});
+    for (auto& extra : in_.metrics->take()) report.metrics.push_back(std::move(extra));
+    return report;
+  }
+
+  Status evaluate() {
+    if (in_.evaluation == nullptr || !in_.evaluation->possible()) return {};
+    const auto span = in_.trace->span("evaluate", step_);
+    CONCLAVE_ASSIGN(last_evaluation_, in_.evaluation->run(*in_.engine, step_, in_.attempt));
+    in_.observer->post(last_evaluation_);
+    return {};
+  }
+
+  bool due() {
+    if (in_.policy == nullptr) return false;
+    const auto answer = guard(in_.policy_id.c_str(), "due", [&] { return in_.policy->due(step_, in_.experiment->train.steps); });
+    return answer.ok() && answer.value();
+  }
+
+  Status save() {
+    const auto span = in_.trace->span("checkpoint", step_);
+    Snapshot snapshot;
+    snapshot.step = step_;
+    snapshot.meta_json = in_.meta_json;
+    snapshot.files = in_.files;
+    in_.engine->snapshot(snapshot);
+    for (const auto& [name, plugin] : in_.stateful) plugin->save(snapshot.states[name]);
+    snapshot.states["loop"]["skipped_in_row"] = std::int64_t{skipped_in_row_};
+    saved_ = step_;
+    return in_.checkpoints->save(std::move(snapshot));
+  }
+
+  /// Saves the current step unless it has just been, and waits until it is committed.
+  Status save_if_new() {
+    if (saved_ != step_) CONCLAVE_RETURN_IF_ERROR(save());
+    return in_.checkpoints->wait();
+  }
+
+  const LoopInput& in_;
+  std::int64_t step_, saved_;
+  int skipped_in_row_ = 0;
+  EvaluationReport last_evaluation_;
+};
+
+} // namespace
+
+Result<LoopOutcome> run_training_loop(const LoopInput& input) { return Loop(input).run(); }
+
+} // namespace conclave

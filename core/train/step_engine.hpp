@@ -1,0 +1,97 @@
+// StepEngine: owns parameters, gradients, optimizer states and loss scale of a rank, and runs training steps.
+//
+// One step: micro-batches -> forward and backward of the stage -> main gradients -> StepGate on the device (found-inf,
+// global norm, limit, clip) -> optimizer on its segments -> compute copies -> router buffers -> loss scale. No host sync
+// happens inside; results are read once, after the update.
+//
+// What this is: the math of a step on one layout. What this is not: loading, checkpoints, monitors or the loop (run/).
+//
+// Threading: one thread.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/store.hpp"
+#include "conclave/model.hpp"
+#include "conclave/optimizer.hpp"
+#include "conclave/scheduler.hpp"
+#include "data/loader.hpp"
+
+namespace conclave {
+
+struct LossScaleSettings {
+  bool dynamic = false; ///< fp16
+  double initial = 65536, growth = 2, backoff = 0.5, minimum = 1;
+  std::int64_t interval = 2000;
+};
+
+struct EngineSettings {
+  Device device;
+  at::ScalarType compute = at::kFloat; ///< kFloat, kBFloat16, kHalf, kDouble
+  std::uint64_t seed = 0;
+  LossOptions loss;
+  double clip_grad_norm = 1;
+  double grad_norm_limit = 1e6;
+  LossScaleSettings loss_scale;
+  std::int64_t total_steps = 1;
+  std::size_t domains = 1;
+};
+
+/// What one step did; plain numbers, read from the device in one copy.
+struct StepResult {
+  double loss = 0, nll = 0, grad_norm = 0; ///< loss: weighted sum of `losses`; grad_norm: unscaled, before clipping
+  double learning_rate = 0;           ///< of this step, also when it was not applied
+  double loss_scale = 1;              ///< after this step
+  bool applied = true;                ///< false: non-finite or over the limit
+  bool finite = true;
+  std::int64_t loss_tokens = 0;
+  std::vector<std::pair<std::string, double>> losses; ///< each local loss, normalised, unweighted
+  /// Counter buffers with report_as: name, layer, value of each element.
+  struct Counter {
+    std::string name;
+    int layer = 0;
+    std::vector<double> values;
+  };
+  std::vector<Counter> counters;
+  std::vector<double> domain_nll_sum;      ///< by domain, of this rank's batch
+  std::vector<std::int64_t> domain_tokens;
+};
+
+/// Sums of one evaluation batch by domain.
+struct EvaluationSums {
+  std::vector<double> nll;
+  std::vector<std::int64_t> tokens;
+};
+
+class StepEngine {
+ public:
+  virtual ~StepEngine() = default;
+  virtual Result<StepResult> step(const data::HostStep& step) = 0;
+  virtual Result<EvaluationSums> evaluate(const data::HostStep& step) = 0;
+
+  [[nodiscard]] virtual std::int64_t optimizer_steps() const = 0;
+  /// Tensors (parameters, optimizer states, state buffers) and the host's own scalars (loss scale, optimizer step).
+  virtual void snapshot(Snapshot& snapshot) const = 0;
+  virtual Status restore(const CheckpointReader& reader) = 0;
+
+  [[nodiscard]] virtual const StageDescription& description() const = 0;
+  /// By parameter name of the description; for tests and export.
+  [[nodiscard]] virtual at::Tensor master(const std::string& name) const = 0;
+  [[nodiscard]] virtual at::Tensor gradient(const std::string& name) const = 0;
+  [[nodiscard]] virtual Stage& stage() = 0;
+};
+
+/// Describes, allocates, initialises and binds. The plugins outlive the engine. A null scheduler keeps the peak learning
+/// rate. The ids name the plugins in errors. On a GPU it also chooses torch's attention back ends, for the whole process.
+Result<std::unique_ptr<StepEngine>> make_step_engine(const EngineSettings& settings, std::unique_ptr<Stage> stage,
+                                                     std::shared_ptr<Optimizer> optimizer, std::string optimizer_id,
+                                                     std::shared_ptr<const Scheduler> scheduler, std::string model_id,
+                                                     std::string scheduler_id = "scheduler");
+
+} // namespace conclave

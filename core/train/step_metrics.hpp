@@ -1,0 +1,50 @@
+// StepMetrics: what a step measures on the device, and its one trip to the host.
+//
+// Everything is accumulated in fp64 scalars on the device and packed into one vector, so that a step syncs with the host
+// once. What this is not: a report for monitors; run/ makes that.
+//
+// Threading: the step thread.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "conclave/model.hpp"
+
+namespace conclave::train {
+
+/// Sums of one kind of local loss over the step's micro-batches.
+struct LossSum {
+  std::string name;
+  double weight = 1;
+  Normaliser normaliser = Normaliser::loss_tokens;
+  at::Tensor sum; ///< fp64 scalar on the device
+};
+
+class StepMetrics {
+ public:
+  StepMetrics(std::size_t domains, at::Device device);
+
+  void begin();
+  /// Of one micro-batch; `output` may lack token_nll (not the last stage).
+  void add(const StageOutput& output, const Batch& batch);
+  [[nodiscard]] const std::vector<LossSum>& losses() const noexcept { return losses_; }
+  [[nodiscard]] const at::Tensor& domain_nll() const noexcept { return domain_nll_; } ///< [domains] fp64
+
+ private:
+  at::Tensor domain_ids_; ///< [domains, 1]
+  at::Tensor domain_nll_;
+  std::vector<LossSum> losses_;
+};
+
+/// Sum of token_nll [B, S] by domain: [domains] fp64. Domains without a sequence get 0; addition order is fixed.
+at::Tensor nll_by_domain(const at::Tensor& token_nll, const at::Tensor& domains, const at::Tensor& domain_ids);
+
+/// Joins scalars and vectors of any type into one fp64 vector on the host: the only sync of a step. Undefined ones are left
+/// out.
+std::vector<double> read_packed(const std::vector<at::Tensor>& parts);
+
+} // namespace conclave::train

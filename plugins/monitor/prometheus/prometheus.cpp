@@ -1,0 +1,262 @@
+// What each metric of a report is called, and the endpoint's start.
+
+#include "prometheus.hpp"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <map>
+#include <thread>
+
+namespace conclave::prometheus_monitor {
+namespace {
+
+constexpr int ports_to_try = 100;
+const std::vector<double> step_seconds_bounds = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300};
+
+/// Blocks signals while the server's threads are made: the run's signals belong to its own threads.
+class SignalMask {
+ public:
+  SignalMask() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalMask() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalMask(const SignalMask&) = delete;
+  SignalMask& operator=(const SignalMask&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+double unix_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+bool ends_with(const std::string& name, const std::string& end) { return !end.empty() && name.ends_with("_" + end); }
+
+/// `conclave_<name>`, with the unit as Prometheus wants it: at the end, once. A rate (`bits_per_byte`) names its own.
+std::string default_name(const Metric& metric) {
+  const std::string name = clean_name(metric.name), unit = clean_name(metric.unit);
+  return "conclave_" + name +
+         (metric.unit.empty() || ends_with(name, unit) || name == unit || name.find("_per_") != std::string::npos
+              ? ""
+              : "_" + unit);
+}
+
+} // namespace
+
+OptionTable option_table() {
+  return OptionTableBuilder<Options>()
+      .opt("listen", &Options::listen)
+      .affects(Affects::io)
+      .doc(
+          "Address and port; port 0 takes a free one. The endpoint has no password: keep it on 127.0.0.1 unless the "
+          "network is trusted.")
+      .choice("on_conflict", &Options::on_conflict, {{"error", OnConflict::error}, {"next", OnConflict::next}})
+      .affects(Affects::io)
+      .doc("When the port is in use: end the run, or take the next free one.")
+      .opt("short_names", &Options::short_names)
+      .affects(Affects::io)
+      .doc(
+          "Also export `tokens_per_sec`, a name that promtool's style check refuses; `conclave_tokens_per_second` is "
+          "always there.")
+      .opt("experts", &Options::experts)
+      .affects(Affects::io)
+      .doc("Export the load of each expert: one series for every layer and expert.")
+      .opt("per_rank", &Options::per_rank)
+      .affects(Affects::io)
+      .doc("An endpoint on every rank, at the port plus the rank's number; without it, one for the run.")
+      .opt("max_series", &Options::max_series)
+      .at_least(100)
+      .affects(Affects::io)
+      .doc("Series that are made at most; more are left out with a warning.")
+      .validate([](const Options& options, OptionReport& report) {
+        const auto endpoint = parse_endpoint(options.listen);
+        if (!endpoint.ok())
+          report.error("listen", endpoint.error().what, endpoint.error().fix);
+        else if (!endpoint->is_loopback())
+          report.hint("listen", "the endpoint has no password and will be open to " + endpoint->host,
+                      "listen on 127.0.0.1 unless the network is trusted");
+      })
+      .build();
+}
+
+Result<Endpoint> PrometheusMonitor::choose_endpoint(int rank) const {
+  CONCLAVE_ASSIGN(Endpoint endpoint, parse_endpoint(options_.listen));
+  if (endpoint.port == 0) return endpoint;
+  if (options_.per_rank) endpoint.port += rank;
+  const int first = endpoint.port;
+  std::string reason;
+  for (; endpoint.port <= 65535; ++endpoint.port) {
+    const Availability found = try_endpoint(endpoint, reason);
+    if (found == Availability::free) return endpoint;
+    if (found == Availability::failed)
+      return unsupported("cannot listen on " + endpoint.text() + ": " + reason,
+                         "set `listen` to an address of this machine");
+    if (options_.on_conflict == OnConflict::error)
+      return unsupported("port " + std::to_string(endpoint.port) + " of " + endpoint.host + " is in use",
+                         "stop what listens there, set `listen` to another port, or set `on_conflict: next`");
+    if (endpoint.port - first >= ports_to_try) break;
+  }
+  return unsupported(
+      "ports " + std::to_string(first) + " and the " + std::to_string(ports_to_try) + " after it are in use",
+      "set `listen` to another port");
+}
+
+Status PrometheusMonitor::listen(Endpoint endpoint) {
+  try {
+    const SignalMask masked;
+    exposer_ = std::make_unique<prometheus::Exposer>(endpoint.text());
+  } catch (const std::exception& caught) {
+    return unsupported("cannot listen on " + endpoint.text() + ": " + caught.what(),
+                       "set `listen` to another address and port");
+  }
+  if (const auto ports = exposer_->GetListeningPorts(); !ports.empty()) endpoint.port = ports.front();
+  endpoint_ = std::move(endpoint);
+  exposer_->RegisterCollectable(exporter_.registry());
+  host_.log(LogLevel::info, "metrics at http://" + endpoint_.text() + "/metrics");
+  return {};
+}
+
+Status PrometheusMonitor::start(const RunInfo& run) {
+  CONCLAVE_ASSIGN(Endpoint endpoint, choose_endpoint(run.rank));
+  exporter_.gauge("conclave_run_info", "The run; the value is always 1.", 1,
+                  {{"name", run.name},
+                   {"config_hash", run.config_hash},
+                   {"config_hash_without_seed", run.config_hash_without_seed}});
+  exporter_.gauge("conclave_attempt", "0 for the first start of the run, then one more with each resume.",
+                  static_cast<double>(run.attempt));
+  exporter_.gauge("conclave_target_steps", "Steps of the whole run.", static_cast<double>(run.total_steps));
+  exporter_.gauge("conclave_parameters", "Parameters of the model.", static_cast<double>(run.parameters));
+  exporter_.gauge("conclave_active_parameters", "Parameters that one token uses.",
+                  static_cast<double>(run.active_parameters));
+  exporter_.gauge("conclave_step", "Batches seen.", static_cast<double>(run.first_step));
+  exporter_.counter("conclave_skipped_steps_total", "Steps whose update was not applied.", 0);
+  exporter_.counter("conclave_dropped_tokens_total", "Tokens that no expert took.", 0);
+  return listen(std::move(endpoint));
+}
+
+void PrometheusMonitor::export_metric(const Metric& metric) {
+  const std::string& name = metric.name;
+  const double value = metric.value;
+  if (!metric.labels.empty()) {
+    if (name == "expert_load" && !options_.experts) return; // its largest ratio stands for it
+    if (name == "domain_share")
+      return exporter_.gauge("conclave_domain_share_ratio", "Share of the step's sequences from each domain.", value,
+                             metric.labels);
+    return exporter_.gauge(default_name(metric), "Reported by the run as " + name + ".", value, metric.labels);
+  }
+  if (name == "loss")
+    return exporter_.gauge(
+        "training_loss", "Loss of the last step, in nats for each token, with smoothing and auxiliary losses.", value);
+  if (name == "nll")
+    return exporter_.gauge("conclave_nll_nats", "Negative log-likelihood of the last step for each token.", value);
+  if (name == "learning_rate") return exporter_.gauge("learning_rate", "Learning rate of the last step.", value);
+  if (name == "tokens_per_second") {
+    exporter_.gauge("conclave_tokens_per_second", "Tokens trained on in a second of the last step.", value);
+    if (options_.short_names)
+      exporter_.gauge("tokens_per_sec", "Tokens trained on in a second of the last step.", value);
+    return;
+  }
+  if (name == "grad_norm")
+    return exporter_.gauge("conclave_grad_norm", "Global norm of the gradient before clipping.", value);
+  if (name == "loss_scale") return exporter_.gauge("conclave_loss_scale", "Scale of the loss in fp16.", value);
+  if (name == "tokens")
+    return exporter_.counter("conclave_tokens_total", "Tokens trained on since this process started.", value);
+  if (name == "dropped_tokens")
+    return exporter_.counter("conclave_dropped_tokens_total", "Tokens that no expert took.", value);
+  if (name == "applied")
+    return exporter_.counter("conclave_skipped_steps_total", "Steps whose update was not applied.", value == 0 ? 1 : 0);
+  if (name == "step_seconds")
+    return exporter_.histogram("conclave_step_duration_seconds", "Time of a step.", value, step_seconds_bounds);
+  exporter_.gauge(default_name(metric), "Reported by the run as " + name + ".", value);
+}
+
+void PrometheusMonitor::export_imbalance(const StepReport& report) {
+  struct Load {
+    double sum = 0, max = 0;
+    int count = 0;
+  };
+  std::map<std::string, Load> layers;
+  for (const Metric& metric : report.metrics) {
+    if (metric.name != "expert_load" || metric.labels.size() != 2 || metric.labels[0].first != "layer") continue;
+    Load& load = layers[metric.labels[0].second];
+    load.sum += metric.value;
+    load.max = std::max(load.max, metric.value);
+    ++load.count;
+  }
+  for (const auto& [layer, load] : layers)
+    if (load.sum > 0)
+      exporter_.gauge("conclave_expert_load_max_ratio",
+                      "Load of the fullest expert over the mean load; 1 is perfect balance.",
+                      load.max * load.count / load.sum, {{"layer", layer}});
+}
+
+Status PrometheusMonitor::step(const StepReport& report) {
+  exporter_.gauge("conclave_step", "Batches seen.", static_cast<double>(report.step));
+  exporter_.gauge("conclave_last_step_timestamp_seconds", "When the last step was reported, in Unix time.",
+                  unix_time());
+  for (const Metric& metric : report.metrics) export_metric(metric);
+  export_imbalance(report);
+  if (exporter_.refused() > 0 && !warned_) {
+    warned_ = true;
+    host_.log(LogLevel::warning, "more than " + std::to_string(options_.max_series.value) +
+                                     " series: the others are left out; raise `max_series` or turn `experts` off");
+  }
+  return {};
+}
+
+Status PrometheusMonitor::evaluation(const EvaluationReport& report) {
+  exporter_.gauge("conclave_evaluation_step", "Batches seen at the last evaluation.", static_cast<double>(report.step));
+  for (const Metric& metric : report.metrics) {
+    Metric named = metric;
+    const std::string plain = metric.name.starts_with("eval_") ? metric.name.substr(5) : metric.name;
+    // promtool takes the word for a unit that should be bytes.
+    named.name = "evaluation_" + (plain == "bits_per_byte" ? "bpb" : plain);
+    if (plain == "bits_per_byte") named.unit.clear();
+    // One label set for the whole family: the value over all domains is one of them.
+    exporter_.gauge(default_name(named), "Held-out " + metric.name + ".", metric.value,
+                    metric.labels.empty() ? Labels{{"domain", "all"}} : metric.labels);
+  }
+  return {};
+}
+
+Status PrometheusMonitor::checkpoint(std::int64_t step, const std::string&) {
+  exporter_.gauge("conclave_checkpoint_last_step", "Batches seen by the last checkpoint.", static_cast<double>(step));
+  exporter_.gauge("conclave_checkpoint_last_success_timestamp_seconds",
+                  "When the last checkpoint was verified, in Unix time.", unix_time());
+  return {};
+}
+
+Status PrometheusMonitor::finish(int) {
+  stop();
+  return {};
+}
+
+PrometheusMonitor::~PrometheusMonitor() { stop(); }
+
+void PrometheusMonitor::stop() noexcept {
+  if (!exposer_) return;
+  // The server looks for its end every two seconds or at a connection, so connections hurry it.
+  const std::jthread hurry([endpoint = endpoint_](const std::stop_token& done) {
+    while (!done.stop_requested()) {
+      touch_endpoint(endpoint);
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  });
+  exposer_.reset();
+}
+
+} // namespace conclave::prometheus_monitor
+
+CONCLAVE_PLUGINS(
+    conclave::describe_plugin<conclave::prometheus_monitor::PrometheusMonitor, conclave::prometheus_monitor::Options>(
+        {.id = "monitor/prometheus",
+         .version = "1.0.0",
+         .summary = "Serves the run's metrics to a Prometheus server.",
+         .licence = "MIT"},
+        conclave::prometheus_monitor::option_table()))

@@ -1,0 +1,62 @@
+// monitor/prometheus: the run's state at http://127.0.0.1:8000/metrics for a Prometheus server to scrape.
+//
+// Threading: the observer's thread; the HTTP server answers on two threads of its own.
+#pragma once
+
+#include <prometheus/exposer.h>
+
+#include <memory>
+#include <string>
+
+#include "conclave/host.hpp"
+#include "conclave/monitor.hpp"
+#include "exporter.hpp"
+#include "listen.hpp"
+
+namespace conclave::prometheus_monitor {
+
+enum class OnConflict { error, next };
+
+struct Options {
+  std::string listen = "127.0.0.1:8000";
+  OnConflict on_conflict = OnConflict::error;
+  bool short_names = true;
+  bool experts = false;
+  bool per_rank = false;
+  Count max_series = 20'000;
+};
+OptionTable option_table();
+
+class PrometheusMonitor final : public Monitor {
+ public:
+  PrometheusMonitor(HostContext& host, const Options& options)
+      : host_(host), options_(options), exporter_(static_cast<std::size_t>(options.max_series.value)) {}
+
+  ~PrometheusMonitor() override;
+
+  [[nodiscard]] Placement placement() const override { return options_.per_rank ? Placement::rank : Placement::global; }
+  Status start(const RunInfo& run) override;
+  Status step(const StepReport& report) override;
+  Status evaluation(const EvaluationReport& report) override;
+  Status checkpoint(std::int64_t step, const std::string& path) override;
+  Status finish(int exit_code) override;
+
+  /// Where it listens, after start().
+  [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
+
+ private:
+  Result<Endpoint> choose_endpoint(int rank) const;
+  Status listen(Endpoint endpoint);
+  void stop() noexcept;
+  void export_metric(const Metric& metric);
+  void export_imbalance(const StepReport& report);
+
+  HostContext& host_;
+  Options options_;
+  Exporter exporter_;
+  std::unique_ptr<prometheus::Exposer> exposer_; ///< after the exporter: it reads the registry while it lives
+  Endpoint endpoint_;
+  bool warned_ = false;
+};
+
+} // namespace conclave::prometheus_monitor

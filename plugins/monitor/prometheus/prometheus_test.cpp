@@ -1,0 +1,255 @@
+// prometheus: the live endpoint read over a socket, its text against promtool, addresses, and a port in use.
+
+#include "prometheus.hpp"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "conclave/testkit.hpp"
+
+namespace conclave {
+namespace {
+
+using namespace prometheus_monitor;
+
+/// A socket that listens on a port of the loopback interface.
+class Listener {
+ public:
+  explicit Listener(int port = 0) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    if (::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(socket_, 1) != 0)
+      throw std::runtime_error("cannot listen");
+    socklen_t length = sizeof address;
+    ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &length);
+    port_ = ntohs(address.sin_port);
+  }
+  ~Listener() { ::close(socket_); }
+  [[nodiscard]] int port() const { return port_; }
+
+ private:
+  int socket_, port_ = 0;
+};
+
+/// The body of GET /metrics; empty when nothing answers.
+std::string scrape(int port) {
+  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  std::string answer;
+  if (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
+    const std::string request = "GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n";
+    (void)!::write(socket, request.data(), request.size());
+    char buffer[4096];
+    for (ssize_t got; (got = ::read(socket, buffer, sizeof buffer)) > 0;)
+      answer.append(buffer, static_cast<std::size_t>(got));
+  }
+  ::close(socket);
+  const std::size_t body = answer.find("\r\n\r\n");
+  return body == std::string::npos ? "" : answer.substr(body + 4);
+}
+
+/// The value of the line that starts with `series` and a space.
+std::optional<double> value_of(const std::string& text, const std::string& series) {
+  const std::size_t at = ("\n" + text).find("\n" + series + " ");
+  if (at == std::string::npos) return std::nullopt;
+  return std::strtod(text.c_str() + at + series.size() + 1, nullptr);
+}
+
+struct Running {
+  testkit::FakeHost host;
+  std::shared_ptr<PrometheusMonitor> monitor;
+  RunInfo info;
+  explicit Running(const Value& with = testkit::map({{"listen", "127.0.0.1:0"}})) {
+    auto made = testkit::make<Monitor>(testkit::this_library("monitor/prometheus"), host, with);
+    if (!made.ok()) throw std::runtime_error(made.error().render());
+    monitor = std::static_pointer_cast<PrometheusMonitor>(*made);
+    info.name = "te\"st\n";
+    info.total_steps = 100;
+  }
+  Status start() { return monitor->start(info); }
+  [[nodiscard]] std::string text() const { return scrape(monitor->endpoint().port); }
+};
+
+StepReport report_of(std::int64_t step) {
+  StepReport report;
+  report.step = step;
+  report.metrics = {{"loss", "nats", 2.5, Reduction::mean, {}},
+                    {"nll", "nats", 2.25, Reduction::mean, {}},
+                    {"learning_rate", "", 1e-4, Reduction::none, {}},
+                    {"grad_norm", "", 0.75, Reduction::none, {}},
+                    {"tokens", "tokens", 1000, Reduction::sum, {}},
+                    {"tokens_per_second", "", 12345, Reduction::sum, {}},
+                    {"step_seconds", "seconds", 0.25, Reduction::max, {}},
+                    {"applied", "", step == 2 ? 0.0 : 1.0, Reduction::min, {}},
+                    {"loss_scale", "", 65536, Reduction::none, {}},
+                    {"dropped_tokens", "tokens", 0, Reduction::sum, {}},
+                    {"domain_share", "", 0.5, Reduction::none, {{"domain", "web"}}},
+                    {"expert_load", "", 30, Reduction::sum, {{"layer", "3"}, {"expert", "0"}}},
+                    {"expert_load", "", 10, Reduction::sum, {{"layer", "3"}, {"expert", "1"}}},
+                    {"my-plugin metric", "bytes", 7, Reduction::none, {{"le", "x"}, {"0bad", "y"}}}};
+  return report;
+}
+
+TEST(Prometheus, ServesTheRun) {
+  Running run;
+  ASSERT_TRUE(run.start().ok());
+  for (std::int64_t step = 1; step <= 3; ++step) ASSERT_TRUE(run.monitor->step(report_of(step)).ok());
+  EvaluationReport evaluation;
+  evaluation.step = 3;
+  evaluation.metrics = {{"eval_nll", "nats", 2.0, Reduction::mean, {}},
+                        {"eval_nll", "nats", 2.1, Reduction::mean, {{"domain", "web"}}}};
+  ASSERT_TRUE(run.monitor->evaluation(evaluation).ok());
+  ASSERT_TRUE(run.monitor->checkpoint(3, "/x").ok());
+  const std::string text = run.text();
+  const std::vector<std::pair<std::string, double>> expected = {
+      {"training_loss", 2.5},
+      {"learning_rate", 1e-4},
+      {"tokens_per_sec", 12345},
+      {"conclave_tokens_per_second", 12345},
+      {"conclave_nll_nats", 2.25},
+      {"conclave_grad_norm", 0.75},
+      {"conclave_loss_scale", 65536},
+      {"conclave_tokens_total", 3000},
+      {"conclave_skipped_steps_total", 1},
+      {"conclave_dropped_tokens_total", 0},
+      {"conclave_step", 3},
+      {"conclave_target_steps", 100},
+      {"conclave_step_duration_seconds_count", 3},
+      {"conclave_domain_share_ratio{domain=\"web\"}", 0.5},
+      {"conclave_expert_load_max_ratio{layer=\"3\"}", 1.5},
+      {"conclave_my_plugin_metric_bytes{_0bad=\"y\",label_le=\"x\"}", 7},
+      {"conclave_evaluation_nll_nats{domain=\"all\"}", 2.0},
+      {"conclave_evaluation_nll_nats{domain=\"web\"}", 2.1},
+      {"conclave_checkpoint_last_step", 3}};
+  for (const auto& [series, value] : expected) EXPECT_EQ(value_of(text, series), value) << series << "\n" << text;
+  EXPECT_EQ(text.find("expert=\""), std::string::npos);
+  EXPECT_NE(text.find("name=\"te\\\"st\\n\""), std::string::npos);
+  ASSERT_TRUE(run.monitor->finish(0).ok());
+  EXPECT_EQ(run.text(), ""); // the port is given back
+}
+
+TEST(Prometheus, ExportsEachExpertWhenAsked) {
+  Running run(testkit::map({{"listen", "127.0.0.1:0"}, {"experts", true}}));
+  ASSERT_TRUE(run.start().ok());
+  ASSERT_TRUE(run.monitor->step(report_of(1)).ok());
+  EXPECT_EQ(value_of(run.text(), "conclave_expert_load{expert=\"1\",layer=\"3\"}"), 10);
+}
+
+TEST(Prometheus, KeepsNaNOut) {
+  Running run;
+  ASSERT_TRUE(run.start().ok());
+  StepReport report = report_of(1);
+  ASSERT_TRUE(run.monitor->step(report).ok());
+  for (Metric& metric : report.metrics) metric.value = std::nan("");
+  ASSERT_TRUE(run.monitor->step(report).ok());
+  const std::string text = run.text();
+  for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
+    const std::string line = text.substr(at, text.find('\n', at) - at);
+    // The server's own latencies (exposer_...) have none until the first scrape is over.
+    if (!line.starts_with("exposer_")) EXPECT_EQ(line.find(" Nan"), std::string::npos) << line;
+  }
+  EXPECT_EQ(value_of(text, "training_loss"), 2.5);
+  EXPECT_EQ(value_of(text, "conclave_step_duration_seconds_sum"), 0.25);
+  EXPECT_EQ(value_of(text, "conclave_nonfinite_values_total{metric=\"training_loss\"}"), 1);
+}
+
+TEST(Prometheus, StopsAtTheNumberOfSeries) {
+  Running run(testkit::map({{"listen", "127.0.0.1:0"}, {"experts", true}, {"max_series", 100}}));
+  ASSERT_TRUE(run.start().ok());
+  StepReport report = report_of(1);
+  for (int i = 0; i < 500; ++i)
+    report.metrics.push_back({"expert_load", "", 1, Reduction::sum, {{"layer", "0"}, {"expert", std::to_string(i)}}});
+  ASSERT_TRUE(run.monitor->step(report).ok());
+  ASSERT_TRUE(run.monitor->step(report).ok());
+  std::size_t series = 0;
+  const std::string text = run.text();
+  for (std::size_t at = text.find("conclave_expert_load{"); at != std::string::npos;
+       at = text.find("conclave_expert_load{", at + 1))
+    ++series;
+  EXPECT_LT(series, 100u);
+  std::size_t warnings = 0;
+  for (const auto& line : run.host.logs()) warnings += line.level == LogLevel::warning;
+  EXPECT_EQ(warnings, 1u);
+}
+
+TEST(Prometheus, APortInUseIsNamedWithTheOption) {
+  const Listener other;
+  const std::string listen = "127.0.0.1:" + std::to_string(other.port());
+  Running refused(testkit::map({{"listen", listen}}));
+  const Status status = refused.start();
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code, Code::unsupported);
+  EXPECT_NE(status.error().what.find(std::to_string(other.port())), std::string::npos);
+  EXPECT_NE(status.error().fix.find("listen"), std::string::npos);
+  EXPECT_NE(status.error().fix.find("on_conflict"), std::string::npos);
+
+  Running next(testkit::map({{"listen", listen}, {"on_conflict", "next"}}));
+  ASSERT_TRUE(next.start().ok());
+  EXPECT_GT(next.monitor->endpoint().port, other.port());
+  EXPECT_NE(next.text().find("conclave_run_info"), std::string::npos);
+}
+
+TEST(Prometheus, ForeignAddressIsRefused) {
+  Running run(testkit::map({{"listen", "192.0.2.1:8000"}})); // TEST-NET-1: no machine has it
+  const Status status = run.start();
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.error().what.find("192.0.2.1:8000"), std::string::npos);
+}
+
+TEST(Prometheus, ReadsAddressesItself) {
+  EXPECT_EQ(parse_endpoint("127.0.0.1:8000")->text(), "127.0.0.1:8000");
+  EXPECT_EQ(parse_endpoint("[::1]:9")->text(), "[::1]:9");
+  EXPECT_EQ(parse_endpoint("localhost:80")->host, "127.0.0.1");
+  EXPECT_TRUE(parse_endpoint("[::1]:9")->is_loopback());
+  EXPECT_FALSE(parse_endpoint("0.0.0.0:9")->is_loopback());
+  for (const char* bad :
+       {"", "8000", ":8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", "127.0.0.1:-1", "999.1.1.1:1",
+        "::1:8000", "[::1]", "[127.0.0.1]:1", "host:80", "127.0.0.1:80 "})
+    EXPECT_FALSE(parse_endpoint(bad).ok()) << bad;
+  const auto& table = testkit::this_library("monitor/prometheus").options;
+  EXPECT_FALSE(testkit::bind_options(table, testkit::map({{"listen", "8000"}})).ok());
+  EXPECT_FALSE(testkit::bind_options(table, testkit::map({{"listen", "0.0.0.0:8000"}})).diagnostics.all().empty());
+}
+
+TEST(Prometheus, PassesPromtool) {
+  if (std::system("command -v promtool >/dev/null 2>&1") != 0)
+    GTEST_SKIP() << "promtool is not installed (Debian package prometheus)";
+  testkit::TemporaryDir directory;
+  const auto complaints = [&](const Value& with) {
+    Running run(with);
+    if (!run.start().ok()) throw std::runtime_error("no endpoint");
+    (void)run.monitor->step(report_of(1));
+    EvaluationReport evaluation;
+    evaluation.metrics = {{"eval_bits_per_byte", "bits", 1, Reduction::mean, {{"domain", "web"}}}};
+    (void)run.monitor->evaluation(evaluation);
+    (void)run.monitor->checkpoint(1, "/x");
+    const auto file = directory.write("metrics.txt", run.text());
+    std::string said;
+    if (FILE* pipe = ::popen(("promtool check metrics < '" + file.string() + "' 2>&1").c_str(), "r")) {
+      char buffer[1024];
+      while (std::fgets(buffer, sizeof buffer, pipe)) said += buffer;
+      said += "exit " + std::to_string(WEXITSTATUS(::pclose(pipe)));
+    }
+    return said;
+  };
+  EXPECT_EQ(complaints(testkit::map({{"listen", "127.0.0.1:0"}, {"experts", true}, {"short_names", false}})), "exit 0");
+  // The one name that its style check refuses, and nothing else.
+  EXPECT_EQ(complaints(testkit::map({{"listen", "127.0.0.1:0"}})),
+            "tokens_per_sec metric names should not contain abbreviated units\nexit 3");
+}
+
+} // namespace
+} // namespace conclave

@@ -1,0 +1,3 @@
+// Tests of tokenizer/bytes.
+
+#include <gtest/gtest.h>

@@ -1,0 +1,3 @@
+// Tests of tokenizer/sentencepiece.
+
+#include <gtest/gtest.h>

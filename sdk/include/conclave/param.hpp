@@ -1,0 +1,132 @@
+// ParamSpec, GradSink and StepGate: what the host must know about a parameter, where its gradient goes, and whether
+// the step's update applies.
+//
+// A model describes its parameters before anything is allocated; the host allocates flat storage, fills it, and binds it
+// to the stage. Everything that touches parameters (reduction, norm, optimizer sharding, checkpoint, export) reads only
+// the ParamSpec. Names are global and Hugging Face style, so a checkpoint does not depend on the layout that wrote it.
+//
+// Shapes are row-major. "local" is this rank's tensor; "global" is the whole, unpadded parameter.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "conclave/mesh.hpp"
+
+namespace conclave {
+
+/// A rectangular range of a tensor: offset and size for each axis.
+struct Box {
+  std::vector<std::int64_t> offset, size;
+};
+
+/// One named global parameter, or a part of it, inside a local tensor. A fused gate+up weight of E experts has 2 E
+/// pieces; a padded vocabulary has a piece smaller than its tensor (the rest is padding: never saved, always zero).
+struct ParamPiece {
+  std::string name;                       ///< global, e.g. `model.layers.3.mlp.experts.7.gate_proj.weight`
+  std::vector<std::int64_t> global_shape; ///< of the named parameter
+  Box global;                             ///< which part of the named parameter
+  Box local;                              ///< where it lies in the local tensor; same number of elements, same order
+};
+
+/// `axis` of the local tensor is split over that mesh dimension.
+struct ParamPlacement {
+  MeshDim dim;
+  int axis;
+};
+
+enum class InitKind { zeros, constant, normal };
+/// The value of the element with row-major index i of the *global* parameter `name`:
+///   zeros: 0;  constant: scale;  normal: scale * RandomStream(seed, name).normal(i)
+/// computed in fp64 and rounded once to the master's type.
+struct InitSpec {
+  InitKind kind = InitKind::normal;
+  double scale = 0.02;
+};
+
+enum class DecayClass { decay, no_decay };
+
+struct ParamSpec {
+  std::string name;                  ///< unique within the stage; the piece's name when there is one piece
+  std::vector<std::int64_t> shape;   ///< local
+  std::vector<ParamPiece> pieces;    ///< disjoint; at least one
+  std::vector<ParamPlacement> placements; ///< empty on one rank
+  std::vector<MeshDim> replicated_over; ///< dimensions over which equal copies exist
+  std::vector<MeshDim> grad_sum_over;   ///< dimensions over which each copy's gradient is a partial sum
+  std::string tied_with;   ///< name of the parameter of another stage whose values and summed gradient it shares; else ""
+  bool norm_owner = true;  ///< this rank counts it in the global gradient norm
+  DecayClass decay = DecayClass::decay;
+  InitSpec init;
+  int contributions = 1;         ///< gradient contributions in one backward pass (2 for a tied embedding)
+  bool full_precision = false;   ///< the stage wants it in the master's type even when compute is bf16 or fp16
+};
+
+enum class BufferUse {
+  state,   ///< kept in checkpoints (router bias)
+  counter, ///< integers: zeroed before each step, summed over micro-batches and data ranks, then update_buffers() reads it
+};
+
+/// A tensor of a stage that is no parameter.
+struct BufferSpec {
+  std::string name; ///< global, e.g. `model.layers.3.mlp.gate.bias`
+  std::vector<std::int64_t> shape;
+  at::ScalarType dtype = at::kFloat;
+  BufferUse use = BufferUse::state;
+  /// Non-empty: the host reports each element as a metric of that name with labels layer and expert (element index).
+  std::string report_as;
+  int layer = -1;
+};
+
+/// Where one parameter's gradient goes. Every contribution is added here exactly once, either by an operator that writes
+/// it (a fused op that knows the sink returns no gradient to autograd) or by the host's adapter for ordinary autograd.
+/// Communication overlap, sharding and split backward passes count on ready().
+///
+/// Threading: the autograd thread of the stage; one contribution at a time.
+class GradSink {
+ public:
+  /// Main gradient: fp32 (fp64 in an fp64 run), the parameter's local shape, contiguous.
+  at::Tensor gradient;
+  /// Contributions that one backward pass makes.
+  int expected = 1;
+  /// Called after the last expected contribution of the step's last micro-batch; may be empty.
+  std::function<void()> on_complete;
+
+  /// True: the next contribution must overwrite `gradient` (its content is stale); false: it must add to it.
+  [[nodiscard]] bool overwrite() const noexcept { return overwrite_; }
+  /// After each contribution has been written.
+  void ready();
+  /// Called by the host before a step's first and before its last backward pass.
+  void begin_step() noexcept;
+  void begin_last_micro_batch() noexcept;
+  /// Contributions since begin_step().
+  [[nodiscard]] int received() const noexcept { return received_; }
+
+ private:
+  bool overwrite_ = true;
+  bool last_ = false;
+  int received_ = 0;
+  int received_in_last_ = 0;
+};
+
+/// A parameter as the stage computes with it.
+struct BoundParam {
+  at::Tensor value;         ///< compute type, local shape, a leaf that requires a gradient
+  GradSink* sink = nullptr; ///< owned by the host; null: return the gradient to autograd (evaluation, tests)
+};
+
+/// Device-side decision of a step; scalars of shape [] in fp32 (fp64 in an fp64 run). Nothing here is read by the host
+/// before the update: when apply is 0, weights, moments, optimizer step and router bias stay as they were.
+struct StepGate {
+  at::Tensor found_inf;    ///< 1 when any gradient of any rank is not finite
+  at::Tensor norm_squared; ///< of the unscaled global gradient
+  at::Tensor clip_factor;  ///< min(1, limit / norm); the update uses gradient * gradient_scale
+  at::Tensor gradient_scale; ///< clip_factor / loss_scale
+  at::Tensor apply;        ///< 1 or 0
+};
+
+} // namespace conclave

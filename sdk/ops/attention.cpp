@@ -1,0 +1,125 @@
+// attention and head_gate: the CPU kernels for fp32 and fp64, ATen's kernels elsewhere.
+
+#include "conclave/ops/attention.hpp"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/_flash_attention_forward.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "cpu_kernels.hpp"
+#include "function.hpp"
+
+namespace conclave::ops {
+namespace {
+
+cpu::AttentionShape shape_of(const at::Tensor& query, const at::Tensor& key, std::int64_t window, const at::Tensor& segments) {
+  return {query.size(0), query.size(1), query.size(2), key.size(2), query.size(3),
+          window,        segments.defined() ? segments.const_data_ptr<std::int32_t>() : nullptr};
+}
+
+struct CpuAttention : Function<CpuAttention> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                            const at::Tensor& segments, std::int64_t window) {
+    const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
+    const at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), q.size(2), q.size(1)}, q.options());
+    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "attention", [&] {
+      cpu::attention_forward(shape_of(q, k, window, segments), q.const_data_ptr<scalar_t>(), k.const_data_ptr<scalar_t>(),
+                             v.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(), lse.mutable_data_ptr<scalar_t>());
+    });
+    context->save_for_backward({q, k, v, segments, out, lse});
+    keep(context, window);
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &segments = saved[3], &out = saved[4], &lse = saved[5];
+    const at::Tensor dout = gradients[0].contiguous();
+    const at::Tensor dq = at::empty_like(q), dk = at::zeros_like(k), dv = at::zeros_like(v);
+    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "attention_backward", [&] {
+      cpu::attention_backward(shape_of(q, k, kept<std::int64_t>(context), segments), q.const_data_ptr<scalar_t>(),
+                              k.const_data_ptr<scalar_t>(), v.const_data_ptr<scalar_t>(), out.const_data_ptr<scalar_t>(),
+                              lse.const_data_ptr<scalar_t>(), dout.const_data_ptr<scalar_t>(), dq.mutable_data_ptr<scalar_t>(),
+                              dk.mutable_data_ptr<scalar_t>(), dv.mutable_data_ptr<scalar_t>());
+    });
+    return {dq, dk, dv, at::Tensor{}, at::Tensor{}};
+  }
+};
+
+struct CpuHeadGate : Function<CpuHeadGate> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& gate) {
+    const at::Tensor x = input.contiguous(), logits = gate.contiguous(), y = at::empty_like(x);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "head_gate", [&] {
+      cpu::gate_forward(x.const_data_ptr<scalar_t>(), logits.const_data_ptr<scalar_t>(), logits.numel(), x.size(-1),
+                        y.mutable_data_ptr<scalar_t>());
+    });
+    context->save_for_backward({x, logits});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &logits = saved[1], dy = gradients[0].contiguous();
+    const at::Tensor dx = at::empty_like(x), dlogits = at::empty_like(logits);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "head_gate_backward", [&] {
+      cpu::gate_backward(dy.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), logits.const_data_ptr<scalar_t>(),
+                         logits.numel(), x.size(-1), dx.mutable_data_ptr<scalar_t>(), dlogits.mutable_data_ptr<scalar_t>());
+    });
+    return {dx, dlogits};
+  }
+};
+
+/// Flash attention takes a window by itself, in bf16 and fp16.
+bool flash_takes_window(const at::Tensor& x) {
+  return x.is_cuda() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf);
+}
+
+} // namespace
+
+AttentionMask make_attention_mask(const at::Tensor& like, const at::Tensor& segment_ids, std::int64_t window) {
+  AttentionMask mask{window, segment_ids, {}};
+  const std::int64_t length = like.size(1);
+  if (window >= length) mask.window = 0; // sees all there is
+  if (has_cpu_kernel(like)) {
+    if (segment_ids.defined()) mask.segment_ids = segment_ids.to(at::kInt).contiguous();
+    return mask;
+  }
+  if (!segment_ids.defined() && (mask.window == 0 || flash_takes_window(like))) return mask;
+  const at::Tensor position = at::arange(length, like.options().dtype(at::kLong));
+  const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0); // query - key
+  at::Tensor sees = distance.ge(0);
+  if (mask.window > 0) sees = sees.logical_and(distance.lt(mask.window));
+  sees = sees.view({1, 1, length, length});
+  if (segment_ids.defined()) {
+    sees = sees.logical_and(segment_ids.unsqueeze(1).unsqueeze(3).eq(segment_ids.unsqueeze(1).unsqueeze(2)));
+  }
+  mask.dense = sees;
+  return mask;
+}
+
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionMask& mask) {
+  if (has_cpu_kernel(query)) return CpuAttention::apply(query, key, value, mask.segment_ids, mask.window);
+  if (mask.window > 0 && !mask.dense.defined()) {
+    return std::get<0>(at::_flash_attention_forward(query, key, value, {}, {}, query.size(1), key.size(1), 0.0, true, false,
+                                                    std::nullopt, mask.window - 1, 0));
+  }
+  const bool grouped = query.size(2) != key.size(2);
+  const at::Tensor out = at::scaled_dot_product_attention(
+      query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
+      mask.dense.defined() ? std::optional<at::Tensor>(mask.dense) : std::nullopt, 0.0, !mask.dense.defined(), std::nullopt,
+      grouped);
+  return out.transpose(1, 2).contiguous();
+}
+
+at::Tensor head_gate(const at::Tensor& x, const at::Tensor& logits) {
+  if (has_cpu_kernel(x) && logits.scalar_type() == x.scalar_type()) return CpuHeadGate::apply(x, logits);
+  const at::Tensor gate = at::sigmoid(logits.to(accumulation_type(x.scalar_type()))).mul(2);
+  return x * gate.to(x.scalar_type()).unsqueeze(-1);
+}
+
+} // namespace conclave::ops

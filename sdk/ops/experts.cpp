@@ -1,0 +1,214 @@
+// swiglu_experts and swiglu: the CPU kernels for fp32 and fp64, ATen's grouped products elsewhere.
+
+#include "conclave/ops/experts.hpp"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/_grouped_mm.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/sort.h>
+
+#include "conclave/ops/linear.hpp"
+#include "cpu_kernels.hpp"
+#include "function.hpp"
+
+namespace conclave::ops {
+namespace {
+
+/// Where each (token, choice) pair stands once pairs are sorted by expert, tokens in order within an expert.
+struct Plan {
+  at::Tensor source;   ///< [T K] int64: the token of sorted row r
+  at::Tensor position; ///< [T, K] int64: the sorted row of each pair
+  at::Tensor ends;     ///< [E] int32: end row of each expert
+};
+
+Plan make_plan(const at::Tensor& experts, std::int64_t expert_count) {
+  const std::int64_t pairs = experts.numel();
+  const at::Tensor flat = experts.reshape({pairs});
+  const at::Tensor order = std::get<1>(at::sort(flat, std::optional<bool>(true), 0, false));
+  Plan plan;
+  plan.source = order.floor_divide(experts.size(1));
+  plan.position = at::empty_like(order).scatter_(0, order, at::arange(pairs, order.options())).view(experts.sizes());
+  // A comparison table instead of bincount, which syncs with the host.
+  plan.ends = at::arange(expert_count, flat.options()).unsqueeze(1).ge(flat.unsqueeze(0)).sum(1, false, at::kInt);
+  return plan;
+}
+
+/// Sum over a token's choices, accumulated in fp32: [T K, D] sorted rows -> [T, D].
+at::Tensor reduce_choices(const at::Tensor& rows, const at::Tensor& position) {
+  const at::Tensor picked = rows.index_select(0, position.reshape({-1}));
+  return picked.view({position.size(0), position.size(1), rows.size(1)})
+      .sum(at::IntArrayRef{1}, false, accumulation_type(rows.scalar_type()))
+      .to(rows.scalar_type());
+}
+
+/// Tokens to sorted rows; the adjoint is reduce_choices, so that the backward pass needs no atomics.
+struct Permute : Function<Permute> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const Plan& plan) {
+    context->save_for_backward({plan.position});
+    return x.index_select(0, plan.source);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    return {reduce_choices(gradients[0], context->get_saved_variables()[0]), at::Tensor{}};
+  }
+};
+
+/// Sorted rows back to tokens; the adjoint of Permute.
+struct Combine : Function<Combine> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& rows, const Plan& plan) {
+    context->save_for_backward({plan.source});
+    return reduce_choices(rows, plan.position);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    return {gradients[0].index_select(0, context->get_saved_variables()[0]), at::Tensor{}};
+  }
+};
+
+/// The weights of the pairs in sorted order, [T, K] -> [T K, 1]; a permutation, so its adjoint is a gather too.
+struct SortWeights : Function<SortWeights> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& weights, const Plan& plan) {
+    context->save_for_backward({plan.position});
+    const at::Tensor flat = weights.reshape({-1, 1});
+    return at::empty_like(flat).index_copy_(0, plan.position.reshape({-1}), flat);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const at::Tensor position = context->get_saved_variables()[0];
+    return {gradients[0].index_select(0, position.reshape({-1})).view(position.sizes()), at::Tensor{}};
+  }
+};
+
+bool grouped_product_applies(const at::Tensor& x) {
+  return x.is_cuda() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf || x.scalar_type() == at::kFloat);
+}
+
+/// rows [R, K] of group e times weight[e]^T, weight [E, N, K] -> [R, N].
+at::Tensor grouped_product(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& ends) {
+  if (grouped_product_applies(rows)) return at::_grouped_mm(rows, weight.transpose(1, 2), ends);
+  const at::Tensor host_ends = ends.to(at::kCPU);
+  const std::int32_t* end = host_ends.const_data_ptr<std::int32_t>();
+  std::vector<at::Tensor> parts;
+  std::int64_t begin = 0;
+  for (std::int64_t e = 0; e < weight.size(0); begin = end[e++]) {
+    parts.push_back(at::mm(rows.narrow(0, begin, end[e] - begin), weight.select(0, e).t()));
+  }
+  return at::cat(parts);
+}
+
+struct ExpertState {
+  cpu::ExpertShape shape;
+  cpu::ExpertPlan plan;
+  GradSink *gate_up = nullptr, *down = nullptr;
+};
+
+struct CpuExperts : Function<CpuExperts> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weights, const at::Tensor& gate_up,
+                            const at::Tensor& down, const at::Tensor& addend, ExpertState& state) {
+    const cpu::ExpertShape& s = state.shape;
+    const at::Tensor y = at::empty_like(x), before = at::empty({s.tokens * s.top_k, 2 * s.hidden}, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu_experts", [&] {
+      const cpu::ExpertInputs<scalar_t> in{x.const_data_ptr<scalar_t>(), weights.const_data_ptr<scalar_t>(),
+                                           gate_up.const_data_ptr<scalar_t>(), down.const_data_ptr<scalar_t>()};
+      cpu::experts_forward(s, state.plan, in, addend.defined() ? addend.const_data_ptr<scalar_t>() : nullptr,
+                           before.mutable_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>());
+    });
+    context->save_for_backward({x, weights, gate_up, down, before});
+    keep(context, std::move(state));
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weights = saved[1], &gate_up = saved[2], &down = saved[3], &before = saved[4];
+    const auto& state = kept<ExpertState>(context);
+    const at::Tensor dy = gradients[0].contiguous();
+    const at::Tensor dx = at::empty_like(x), dweights = at::empty_like(weights);
+    const at::Tensor dgate_up = state.gate_up != nullptr ? state.gate_up->gradient : at::empty_like(gate_up);
+    const at::Tensor ddown = state.down != nullptr ? state.down->gradient : at::empty_like(down);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu_experts_backward", [&] {
+      const cpu::ExpertInputs<scalar_t> in{x.const_data_ptr<scalar_t>(), weights.const_data_ptr<scalar_t>(),
+                                           gate_up.const_data_ptr<scalar_t>(), down.const_data_ptr<scalar_t>()};
+      const cpu::ExpertGradients<scalar_t> out{dx.mutable_data_ptr<scalar_t>(),
+                                               dweights.mutable_data_ptr<scalar_t>(),
+                                               dgate_up.mutable_data_ptr<scalar_t>(),
+                                               ddown.mutable_data_ptr<scalar_t>(),
+                                               state.gate_up != nullptr && !state.gate_up->overwrite(),
+                                               state.down != nullptr && !state.down->overwrite()};
+      cpu::experts_backward(state.shape, state.plan, in, before.const_data_ptr<scalar_t>(), dy.const_data_ptr<scalar_t>(), out);
+    });
+    if (state.gate_up != nullptr) state.gate_up->ready();
+    if (state.down != nullptr) state.down->ready();
+    return {dx, dweights, state.gate_up != nullptr ? at::Tensor{} : dgate_up, state.down != nullptr ? at::Tensor{} : ddown,
+            context->needs_input_grad(4) ? dy : at::Tensor{}, at::Tensor{}};
+  }
+};
+
+/// True where the kernel's one type serves for activations, weights, parameters and main gradients alike.
+bool cpu_experts_apply(const at::Tensor& x, const at::Tensor& weights, const BoundParam& gate_up, const BoundParam& down) {
+  const auto same = [&](const BoundParam& p) {
+    return p.value.scalar_type() == x.scalar_type() &&
+           (p.sink == nullptr || (p.sink->gradient.scalar_type() == x.scalar_type() && p.sink->gradient.is_contiguous()));
+  };
+  return has_cpu_kernel(x) && weights.scalar_type() == x.scalar_type() && same(gate_up) && same(down);
+}
+
+struct CpuSwiglu : Function<CpuSwiglu> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input) {
+    const at::Tensor x = input.contiguous();
+    const std::int64_t width = x.size(-1) / 2;
+    std::vector<std::int64_t> shape = x.sizes().vec();
+    shape.back() = width;
+    const at::Tensor y = at::empty(shape, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu", [&] {
+      cpu::swiglu_forward(x.const_data_ptr<scalar_t>(), y.numel() / width, width, y.mutable_data_ptr<scalar_t>());
+    });
+    context->save_for_backward({x});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const at::Tensor x = context->get_saved_variables()[0], dy = gradients[0].contiguous(), dx = at::empty_like(x);
+    const std::int64_t width = dy.size(-1);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu_backward", [&] {
+      cpu::swiglu_backward(dy.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), dy.numel() / width, width,
+                           dx.mutable_data_ptr<scalar_t>());
+    });
+    return {dx};
+  }
+};
+
+at::Tensor swiglu_of(const at::Tensor& gate_and_up) {
+  if (has_cpu_kernel(gate_and_up)) return CpuSwiglu::apply(gate_and_up);
+  const std::int64_t half = gate_and_up.size(-1) / 2;
+  return at::silu(gate_and_up.narrow(-1, 0, half)) * gate_and_up.narrow(-1, half, half);
+}
+
+} // namespace
+
+at::Tensor swiglu_experts(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& experts,
+                          const BoundParam& gate_up, const BoundParam& down, const at::Tensor& addend) {
+  if (cpu_experts_apply(x, weights, gate_up, down)) {
+    ExpertState state;
+    state.shape = {x.size(0), experts.size(1), gate_up.value.size(0), x.size(1), down.value.size(2)};
+    state.plan = cpu::plan_experts(experts.contiguous().const_data_ptr<std::int64_t>(), state.shape);
+    state.gate_up = gate_up.sink;
+    state.down = down.sink;
+    return CpuExperts::apply(x.contiguous(), weights.contiguous(), gate_up.value, down.value,
+                             addend.defined() ? addend.contiguous() : addend, state);
+  }
+  const Plan plan = make_plan(experts, gate_up.value.size(0));
+  const at::Tensor rows = Permute::apply(x, plan);
+  const at::Tensor hidden = swiglu_of(grouped_product(rows, as_variable(gate_up), plan.ends));
+  const at::Tensor weighted = (hidden * SortWeights::apply(weights, plan)).to(hidden.scalar_type());
+  const at::Tensor y = Combine::apply(grouped_product(weighted, as_variable(down), plan.ends), plan);
+  return addend.defined() ? addend + y : y;
+}
+
+at::Tensor swiglu(const at::Tensor& x, const BoundParam& gate_up, const BoundParam& down, const at::Tensor& addend) {
+  return linear(swiglu_of(linear(x, gate_up)), down, nullptr, addend);
+}
+
+} // namespace conclave::ops

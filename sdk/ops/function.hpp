@@ -1,0 +1,48 @@
+// Private helpers of the operators' autograd functions. Not installed, not for plugins.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <utility>
+
+#include "conclave/ops/parameter.hpp"
+
+namespace conclave::ops {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+/// Plain C++ state of one call (sinks, sizes, options), kept beside the saved tensors.
+template <class State>
+struct Kept final : torch::CustomClassHolder {
+  explicit Kept(State s) : state(std::move(s)) {}
+  State state;
+};
+
+template <class State>
+void keep(AutogradContext* context, State state) {
+  context->saved_data["state"] = c10::IValue::make_capsule(c10::make_intrusive<Kept<State>>(std::move(state)));
+}
+
+template <class State>
+const State& kept(AutogradContext* context) {
+  return static_cast<const Kept<State>&>(*context->saved_data["state"].toCapsule()).state;
+}
+
+/// Hands a weight's gradient to its sink, or returns it for autograd when there is none.
+inline at::Tensor deliver(GradSink* sink, at::Tensor gradient) {
+  if (sink == nullptr) return gradient;
+  contribute(*sink, gradient);
+  return {};
+}
+
+/// True where the hand-written CPU kernels apply: fp32 or fp64 on the CPU. Other types and devices take ATen's path.
+inline bool has_cpu_kernel(const at::Tensor& x) {
+  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
+}
+
+} // namespace conclave::ops

@@ -1,0 +1,65 @@
+// rms_norm: the CPU kernel for fp32 and fp64, ATen's operators elsewhere.
+
+#include "conclave/ops/rms_norm.hpp"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/zeros.h>
+
+#include "cpu_kernels.hpp"
+#include "function.hpp"
+
+namespace conclave::ops {
+namespace {
+
+struct RmsNormState {
+  GradSink* sink = nullptr;
+  double eps = 0;
+};
+
+struct CpuRmsNorm : Function<CpuRmsNorm> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& weight,
+                            const RmsNormState& state) {
+    const at::Tensor x = input.contiguous();
+    const std::int64_t width = x.size(-1), rows = x.numel() / width;
+    const at::Tensor y = at::empty_like(x), scale = at::empty({rows}, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
+      cpu::rms_norm_forward(x.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(), rows, width, state.eps,
+                            y.mutable_data_ptr<scalar_t>(), scale.mutable_data_ptr<scalar_t>());
+    });
+    context->save_for_backward({x, weight, scale});
+    keep(context, state);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], &scale = saved[2];
+    const at::Tensor dy = gradients[0].contiguous();
+    const std::int64_t width = x.size(-1), rows = x.numel() / width;
+    const at::Tensor dx = at::empty_like(x), partial = at::zeros({cpu::reduction_blocks(rows), width}, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm_backward", [&] {
+      cpu::rms_norm_backward(dy.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(),
+                             scale.const_data_ptr<scalar_t>(), rows, width, dx.mutable_data_ptr<scalar_t>(),
+                             partial.mutable_data_ptr<scalar_t>());
+    });
+    at::Tensor dweight;
+    if (context->needs_input_grad(1)) dweight = deliver(kept<RmsNormState>(context).sink, partial.sum(0));
+    return {dx, dweight, at::Tensor{}};
+  }
+};
+
+} // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const BoundParam& weight, double eps) {
+  if (has_cpu_kernel(x) && weight.value.scalar_type() == x.scalar_type()) {
+    return CpuRmsNorm::apply(x, weight.value, RmsNormState{weight.sink, eps});
+  }
+  const at::Tensor wide = x.to(accumulation_type(x.scalar_type()));
+  const at::Tensor scale = wide.square().mean(-1, true).add(eps).rsqrt();
+  return (wide * scale * as_variable(weight)).to(x.scalar_type());
+}
+
+} // namespace conclave::ops

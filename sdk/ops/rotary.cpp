@@ -1,0 +1,136 @@
+// split_rotary: the CPU kernel for fp32 and fp64, ATen's operators elsewhere.
+
+#include "conclave/ops/rotary.hpp"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/outer.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/zeros.h>
+
+#include "conclave/ops/rms_norm.hpp"
+#include "cpu_kernels.hpp"
+#include "function.hpp"
+
+namespace conclave::ops {
+namespace {
+
+/// x [B, S, H, D]; cos, sin [B, S, 1, D / 2].
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  const std::int64_t half = x.size(-1) / 2;
+  const at::Tensor wide = x.to(cos.scalar_type());
+  const at::Tensor low = wide.narrow(-1, 0, half), high = wide.narrow(-1, half, half);
+  return at::cat(at::TensorList{low * cos - high * sin, high * cos + low * sin}, -1).to(x.scalar_type());
+}
+
+struct RotaryState {
+  cpu::RotaryShape shape;
+  std::int64_t batch = 0;
+  double eps = 0;
+  GradSink *query = nullptr, *key = nullptr;
+};
+
+/// The kernel's view of the tensors; weights are undefined without a norm.
+template <class T>
+cpu::RotaryInputs<T> inputs_of(const at::Tensor& qkv, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin,
+                               const at::Tensor& query_weight, const at::Tensor& key_weight, double eps) {
+  return {qkv.const_data_ptr<T>(),
+          positions.const_data_ptr<std::int64_t>(),
+          cos.const_data_ptr<T>(),
+          sin.const_data_ptr<T>(),
+          query_weight.defined() ? query_weight.const_data_ptr<T>() : nullptr,
+          key_weight.defined() ? key_weight.const_data_ptr<T>() : nullptr,
+          eps};
+}
+
+struct CpuSplitRotary : Function<CpuSplitRotary> {
+  static variable_list forward(AutogradContext* context, const at::Tensor& qkv, const at::Tensor& query_weight,
+                               const at::Tensor& key_weight, const at::Tensor& positions, const RotaryTable& table,
+                               const RotaryState& state) {
+    const cpu::RotaryShape& s = state.shape;
+    const std::int64_t length = s.tokens / state.batch;
+    const at::Tensor query = at::empty({state.batch, length, s.heads, s.head_width}, qkv.options());
+    const at::Tensor key = at::empty({state.batch, length, s.kv_heads, s.head_width}, qkv.options());
+    const at::Tensor value = at::empty_like(key);
+    const bool normed = query_weight.defined();
+    const at::Tensor scale = at::empty({normed ? s.tokens * (s.heads + s.kv_heads) : 0}, qkv.options());
+    AT_DISPATCH_FLOATING_TYPES(qkv.scalar_type(), "split_rotary", [&] {
+      cpu::rotary_forward(s, inputs_of<scalar_t>(qkv, positions, table.cos, table.sin, query_weight, key_weight, state.eps),
+                          query.mutable_data_ptr<scalar_t>(), key.mutable_data_ptr<scalar_t>(),
+                          value.mutable_data_ptr<scalar_t>(), scale.mutable_data_ptr<scalar_t>());
+    });
+    // The projection itself is needed again only to go back through the norm.
+    context->save_for_backward({normed ? qkv : at::empty({0}, qkv.options()), query_weight, key_weight, positions, table.cos,
+                                table.sin, scale});
+    keep(context, state);
+    return {query, key, value};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &qkv = saved[0], &query_weight = saved[1], &key_weight = saved[2], &scale = saved[6];
+    const auto& state = kept<RotaryState>(context);
+    const cpu::RotaryShape& s = state.shape;
+    const bool normed = query_weight.defined();
+    const at::Tensor dquery = gradients[0].contiguous(), dkey = gradients[1].contiguous(), dvalue = gradients[2].contiguous();
+    const at::Tensor dqkv = at::empty({state.batch, s.tokens / state.batch, s.row()}, dquery.options());
+    const at::Tensor partial = at::zeros({2, normed ? cpu::reduction_blocks(s.tokens) : 0, s.head_width}, dquery.options());
+    AT_DISPATCH_FLOATING_TYPES(dquery.scalar_type(), "split_rotary_backward", [&] {
+      scalar_t* dweights = partial.mutable_data_ptr<scalar_t>();
+      cpu::rotary_backward(s, inputs_of<scalar_t>(qkv, saved[3], saved[4], saved[5], query_weight, key_weight, state.eps),
+                           scale.const_data_ptr<scalar_t>(), dquery.const_data_ptr<scalar_t>(),
+                           dkey.const_data_ptr<scalar_t>(), dvalue.const_data_ptr<scalar_t>(),
+                           dqkv.mutable_data_ptr<scalar_t>(), normed ? dweights : nullptr,
+                           normed ? dweights + partial.numel() / 2 : nullptr);
+    });
+    at::Tensor dquery_weight, dkey_weight;
+    if (normed) {
+      dquery_weight = deliver(state.query, partial.select(0, 0).sum(0));
+      dkey_weight = deliver(state.key, partial.select(0, 1).sum(0));
+    }
+    return {dqkv, dquery_weight, dkey_weight, at::Tensor{}, at::Tensor{}, at::Tensor{}};
+  }
+};
+
+} // namespace
+
+RotaryTable make_rotary_table(std::int64_t length, std::int64_t head_width, double theta, at::ScalarType compute,
+                              const at::Device& device) {
+  const auto fp64 = at::TensorOptions().dtype(at::kDouble);
+  const at::Tensor exponents = at::arange(0, head_width, 2, fp64).div(-static_cast<double>(head_width));
+  const at::Tensor angles = at::outer(at::arange(length, fp64), at::pow(theta, exponents));
+  const auto target = at::TensorOptions().dtype(accumulation_type(compute)).device(device);
+  return {angles.cos().to(target), angles.sin().to(target)};
+}
+
+Qkv split_rotary(const at::Tensor& qkv, std::int64_t heads, std::int64_t kv_heads, const at::Tensor& position_ids,
+                 const RotaryTable& table, const QkNorm* norm) {
+  const std::int64_t batch = qkv.size(0), length = qkv.size(1), width = qkv.size(2) / (heads + 2 * kv_heads);
+  const bool one_type = norm == nullptr || norm->query.value.scalar_type() == qkv.scalar_type();
+  if (has_cpu_kernel(qkv) && one_type) {
+    const RotaryState state{{batch * length, heads, kv_heads, width}, batch, norm != nullptr ? norm->eps : 0,
+                            norm != nullptr ? norm->query.sink : nullptr, norm != nullptr ? norm->key.sink : nullptr};
+    const at::Tensor positions = position_ids.contiguous();
+    TORCH_CHECK(positions.numel() == 0 || positions.max().item<std::int64_t>() < table.cos.size(0), "position ",
+                positions.max().item<std::int64_t>(), " is beyond the model's ", table.cos.size(0), " positions");
+    const auto parts = CpuSplitRotary::apply(qkv.contiguous(), norm != nullptr ? norm->query.value : at::Tensor{},
+                                             norm != nullptr ? norm->key.value : at::Tensor{}, positions, table, state);
+    return {parts[0], parts[1], parts[2]};
+  }
+  const at::Tensor all = qkv.view({batch, length, heads + 2 * kv_heads, width});
+  const auto parts = all.split_with_sizes({heads, kv_heads, kv_heads}, 2);
+  at::Tensor query = parts[0], key = parts[1];
+  if (norm != nullptr) {
+    query = rms_norm(query, norm->query, norm->eps);
+    key = rms_norm(key, norm->key, norm->eps);
+  }
+  const at::Tensor positions = position_ids.reshape({-1});
+  const at::Tensor cos = table.cos.index_select(0, positions).view({batch, length, 1, width / 2});
+  const at::Tensor sin = table.sin.index_select(0, positions).view({batch, length, 1, width / 2});
+  return {rotate(query, cos, sin), rotate(key, cos, sin), parts[2].contiguous()};
+}
+
+} // namespace conclave::ops

@@ -1,0 +1,71 @@
+"""Each wrong input has a named error and the exit code of its kind."""
+
+import os
+import pathlib
+
+from harness import ConclaveTest, TINY, write_corpus
+
+
+class BadInput(ConclaveTest):
+    def test_every_error_of_a_file_at_once(self):
+        bad = self.dir / "bad.yaml"
+        bad.write_text(TINY.read_text().replace("clip_grad_norm", "clip_grad_nrom").replace("lr: 3e-3", "lr: fast")
+                       .replace("filter/exact-dedup", "filter/exact-dedupe"))
+        said = self.run_conclave("--run-dir", "run", experiment=bad, code=2)
+        for part in ("clip_grad_nrom", "did you mean clip_grad_norm", "optimizer.with.lr", "filter/exact-dedupe", "bad.yaml:"):
+            self.assertIn(part, said)
+        self.assertFalse((self.dir / "run").exists(), "nothing may be made before the experiment is right")
+
+    def test_an_empty_corpus(self):
+        for domain in ("prose", "lists"):
+            (self.dir / "empty" / domain).mkdir(parents=True)
+        self.run_conclave("--run-dir", "run", text=self.dir / "empty", code=2)
+
+    def test_a_corpus_smaller_than_one_batch(self):
+        write_corpus(self.dir / "few", files=2)
+        said = self.run_conclave("--run-dir", "run", "--set", "train.batch=4000", "--set", "train.micro_batch=4", text=self.dir / "few", code=2)
+        self.assertIn("4000", said)
+
+    def test_bytes_that_are_not_utf8(self):
+        write_corpus(self.dir / "text")
+        (self.dir / "text/prose/bad.txt").write_bytes(b"caf\xe9 \xff\xfe stones " * 50)
+        self.run_conclave("--run-dir", "run", "--stop-after", 1, text=self.dir / "text")
+
+    def test_two_runs_in_one_directory(self):
+        first = self.start("--run-dir", "run", "--set", "train.steps=5000")
+        try:
+            lines = iter(first.stderr.readline, "")
+            for line in lines:
+                if "parameters" in line:
+                    break
+            said = self.run_conclave("--run-dir", "run", "--resume", code=5)
+            self.assertIn(str(first.pid), said)
+        finally:
+            first.kill()
+            first.communicate()
+
+    def test_a_run_directory_with_checkpoints_needs_resume(self):
+        self.run_conclave("--run-dir", "run", "--stop-after", 4)
+        said = self.run_conclave("--run-dir", "run", code=5)
+        self.assertIn("--resume", said)
+
+    def test_a_run_directory_that_cannot_be_made(self):
+        (self.dir / "file").write_text("in the way")
+        said = self.run_conclave("--run-dir", "file/run", code=5)
+        self.assertIn("--run-dir", said)
+
+    def test_more_ranks_than_this_version_runs(self):
+        said = self.run_conclave("--run-dir", "run", "--set", "parallel.tensor=2", code=3)
+        self.assertIn("tensor 2", said)
+
+    def test_a_gpu_that_is_not_there(self):
+        if os.path.exists("/dev/nvidiactl"):
+            self.skipTest("this machine has a GPU")
+        said = self.run_conclave("--run-dir", "run", "--device", "cuda", code=3)
+        self.assertIn("--device cpu", said)
+
+    def test_gradients_over_the_limit_end_the_run_with_the_last_good_state(self):
+        said = self.run_conclave("--run-dir", "run", "--set", "train.grad_norm_limit=1e-6", "--set", "train.max_skipped=3", code=4)
+        self.assertIn("3 steps in a row", said)
+        kept = [p.name for p in pathlib.Path(self.dir / "run/checkpoints").iterdir() if (p / "manifest.json").exists()]
+        self.assertEqual(kept, ["step-00000003"])

@@ -1,0 +1,70 @@
+"""N steps straight equal k + resume + (N - k), bit for bit."""
+
+import json
+import signal
+import time
+
+from harness import ConclaveTest, metrics
+
+
+class Resume(ConclaveTest):
+    def test_stop_after_and_resume_equal_an_unbroken_run(self):
+        self.run_conclave("--run-dir", "straight")
+        self.run_conclave("--run-dir", "broken", "--stop-after", 5)
+        self.run_conclave("--run-dir", "broken", "--resume")
+        self.assert_same_metrics(self.dir / "straight", self.dir / "broken")
+
+    def test_sigterm_saves_and_asks_to_be_requeued(self):
+        self.run_conclave("--run-dir", "straight", "--set", "train.steps=400")
+        run = self.dir / "stopped"
+        process = self.start("--run-dir", run, "--set", "train.steps=400")
+        deadline = time.monotonic() + 60
+        while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < 10:
+            self.assertLess(time.monotonic(), deadline, "the run wrote no metrics within a minute")
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 75, said)
+        self.assertEqual(json.loads((run / "exit.0.json").read_text())["code"], 75)
+        self.run_conclave("--run-dir", run, "--resume", "--set", "train.steps=400")
+        self.assert_same_metrics(self.dir / "straight", run)
+
+    def test_a_kill_before_the_first_checkpoint_starts_over(self):
+        run = self.dir / "killed"
+        process = self.start("--run-dir", run, "--set", "checkpoint.with.every=1000", "--set", "train.steps=2000")
+        deadline = time.monotonic() + 60
+        while not (run / "metrics.jsonl").exists():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+        said = self.run_conclave("--run-dir", run, "--resume", "--stop-after", 3, "--set", "checkpoint.with.every=1000", "--set", "train.steps=2000")
+        self.assertIn("starting from step 0", said)
+
+    def test_a_missing_path_is_an_error(self):
+        said = self.run_conclave("--run-dir", "run", "--resume", "nowhere/step-00000004", code=5)
+        self.assertIn("nowhere/step-00000004", said)
+
+    def test_a_changed_experiment_is_refused_unless_allowed(self):
+        self.run_conclave("--run-dir", "run", "--stop-after", 4)
+        said = self.run_conclave("--run-dir", "run", "--resume", "--set", "optimizer.with.lr=1e-3", code=2)
+        self.assertIn("optimizer.with.lr", said)
+        said = self.run_conclave("--run-dir", "run", "--resume", "--set", "optimizer.with.lr=1e-3", "--allow-change")
+        self.assertIn("optimizer.with.lr", said)
+        record = json.loads((self.dir / "run/record.json").read_text())
+        self.assertEqual(record["attempts"][-1]["allowed_changes"][0][0], "optimizer.with.lr")
+
+    def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(self):
+        self.run_conclave("--run-dir", "straight")
+        self.run_conclave("--run-dir", "run", "--stop-after", 8)
+        newest = self.dir / "run/checkpoints/step-00000008"
+        victim = max((p for p in newest.iterdir() if p.suffix == ".safetensors"), key=lambda p: p.stat().st_size)
+        content = bytearray(victim.read_bytes())
+        content[len(content) // 2] ^= 1
+        victim.write_bytes(content)
+        said = self.run_conclave("--run-dir", "run", "--resume", newest, code=5)
+        self.assertIn(victim.name, said)
+        said = self.run_conclave("--run-dir", "run", "--resume")
+        self.assertIn(victim.name, said)
+        self.assertIn("at step 4", said)
+        self.assert_same_metrics(self.dir / "straight", self.dir / "run")

@@ -1,0 +1,3 @@
+// The note without the entry.
+#include "fault.hpp"
+CONCLAVE_FINGERPRINT_NOTE()

@@ -1,0 +1,58 @@
+// config explain and config diff.
+
+#include "config/explain.hpp"
+
+#include <gtest/gtest.h>
+
+#include "config/experiment.hpp"
+#include "unit/config/fake_catalog.hpp"
+
+namespace conclave {
+namespace {
+
+using testing::FakeCatalog;
+using testing::Folder;
+using testing::minimal;
+
+TEST(Explain, PrintsTheOverrideChain) {
+  const Folder folder;
+  folder.write("base.yaml", minimal());
+  const std::string file =
+      folder.write("x.yaml", "extends: base.yaml\noptimizer: {with: {lr: 2e-4}}\ntrain: {steps: 200}\n");
+  FakeCatalog catalog;
+  Diagnostics diagnostics;
+  const auto experiment = load_experiment(file, {{"optimizer.with.lr=3e-4"}}, catalog, diagnostics);
+  ASSERT_TRUE(experiment.has_value()) << diagnostics.render();
+  EXPECT_EQ(testing::without_folder(explain_key(*experiment, "optimizer.with.lr").value(), folder),
+            "optimizer.with.lr = 3e-4  (numerics, --set #1)\n"
+            "    was 2e-4  (x.yaml:2:24; replaced by --set #1)\n"
+            "    Peak learning rate.\n");
+  EXPECT_EQ(testing::without_folder(explain_key(*experiment, "train.steps").value(), folder),
+            "train.steps = 200  (numerics, x.yaml:3:16)\n    was 100  (base.yaml:8:16; replaced by x.yaml:3:16)\n");
+  const auto section = explain_key(*experiment, "optimizer");
+  EXPECT_NE(section.value().find("optimizer.with.betas = [0.9, 0.98]  (numerics, default)\n"), std::string::npos);
+  const auto unknown = explain_key(*experiment, "trian");
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_EQ(unknown.error().fix, "did you mean train?");
+}
+
+TEST(Diff, GroupsByWhatIsAffectedAndHidesEqualRows) {
+  const Folder folder;
+  const std::string file = folder.write("x.yaml", minimal("name: a\nmonitors: [{use: monitor/prometheus}]\n"));
+  FakeCatalog catalog;
+  Diagnostics diagnostics;
+  const auto a = load_experiment(file, {}, catalog, diagnostics);
+  const auto b = load_experiment(
+      file, {{"optimizer.with.lr=1", "train.recompute=true", "monitors.prometheus.with.listen=x", "name=b"}}, catalog,
+      diagnostics);
+  ASSERT_TRUE(a && b) << diagnostics.render();
+  EXPECT_EQ(diff_settings(*a, *a), "");
+  EXPECT_EQ(diff_settings(*a, *b),
+            "affects numerics:\n  optimizer.with.lr  1e-4  | 1\n"
+            "affects speed:\n  train.recompute  false  | true\n"
+            "affects io:\n  monitors.prometheus.with.listen  \"127.0.0.1:8000\"  | x\n"
+            "affects naming:\n  name  a  | b\n");
+}
+
+} // namespace
+} // namespace conclave

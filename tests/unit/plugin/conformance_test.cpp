@@ -1,0 +1,85 @@
+// The conformance suite passes a good library and finds each fault, also one that crashes.
+
+#include "plugin/conformance/suite.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "conclave/testkit.hpp"
+
+namespace conclave {
+namespace {
+
+using testing::HasSubstr;
+
+std::map<std::string, CaseResult> check(const std::string& file, const std::string& with = {}, const std::string& only = {}) {
+  ConformanceRequest request;
+  request.self = CONCLAVE_CASE_HOST;
+  request.file = std::string(CONCLAVE_FAULT_PLUGINS) + "/" + file;
+  request.with = with;
+  request.only = only;
+  const auto results = run_conformance(request);
+  if (!results.ok()) throw std::runtime_error(results.error().render());
+  std::map<std::string, CaseResult> by_name;
+  for (const CaseResult& result : *results) by_name[result.name] = result;
+  return by_name;
+}
+
+void expect_failure(const CaseResult& result, const std::string& detail) {
+  EXPECT_EQ(result.outcome, CaseOutcome::failed) << result.name;
+  EXPECT_THAT(result.detail, HasSubstr(detail)) << result.name;
+}
+
+TEST(Conformance, PassesAGoodLibrary) {
+  const auto results = check("scheduler-good.so", "{factor: 0.5}");
+  EXPECT_GT(results.size(), 10u);
+  for (const auto& [name, result] : results) EXPECT_EQ(result.outcome, CaseOutcome::passed) << name << ": " << result.detail;
+}
+
+TEST(Conformance, FindsALearningRateThatIsNoNumber) {
+  const auto results = check("scheduler-nan-scheduler.so");
+  expect_failure(results.at("the rate is finite and not negative"), "at step 3 of 10");
+  EXPECT_EQ(results.at("describes itself").outcome, CaseOutcome::passed);
+}
+
+TEST(Conformance, OutlivesACrash) {
+  const auto results = check("scheduler-crashing-call.so", "", "rate");
+  expect_failure(results.at("the rate is finite and not negative"), "SIGSEGV");
+  expect_failure(results.at("the rate is pure"), "SIGSEGV");
+}
+
+TEST(Conformance, NamesAThrowingConstructor) {
+  expect_failure(check("scheduler-throwing-constructor.so").at("instances come and go"), "does not feel like it");
+}
+
+TEST(Conformance, StopsAtALibraryThatDoesNotFit) {
+  const auto results = check("scheduler-wrong-fingerprint.so");
+  expect_failure(results.at("its fingerprint fits this host"), "0123456789abcdef");
+  EXPECT_EQ(results.count("describes itself"), 0u);
+  expect_failure(check("scheduler-throwing-table.so").at("opens within 10 s and describes its plugins"), "upside down");
+}
+
+TEST(Conformance, FindsFaultsOfOtherKinds) {
+  expect_failure(check("kinds/checkpoint-fault-retires-all.so").at("never retires all"), "removes");
+  const auto filter = check("kinds/filter-fault-impure.so");
+  expect_failure(filter.at("annotate is pure"), "the second time");
+  expect_failure(filter.at("documents every option"), "option n has no doc");
+  const auto optimizer = check("kinds/optimizer-fault-deaf.so");
+  expect_failure(optimizer.at("a shut gate leaves all untouched"), "inf");
+  EXPECT_EQ(optimizer.at("elementwise means elementwise").outcome, CaseOutcome::passed);
+}
+
+TEST(Conformance, RefusesOptionsThatAreNoMap) {
+  ConformanceRequest request;
+  request.self = CONCLAVE_CASE_HOST;
+  request.file = std::string(CONCLAVE_FAULT_PLUGINS) + "/scheduler-good.so";
+  request.with = "[1, 2]";
+  EXPECT_EQ(run_conformance(request).error().code, Code::invalid_argument);
+  request.file = "/no/such/file.so";
+  EXPECT_EQ(run_conformance(request).error().where, "/no/such/file.so");
+}
+
+} // namespace
+} // namespace conclave

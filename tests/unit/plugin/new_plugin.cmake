@@ -1,0 +1,24 @@
+# cmake -DCONCLAVE=<executable> -DKIND=<kind> -DWORK=<folder> [-DWITH=<yaml map>] -P new_plugin.cmake
+#
+# What an author does: new-plugin, build out of tree, run its test, check it, list it.
+file(REMOVE_RECURSE ${WORK})
+set(name out-of-tree)
+set(library ${WORK}/build/plugins/${KIND}-${name}.so)
+
+function(must)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "exit ${code}: ${ARGN}\n${output}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+must(${CONCLAVE} new-plugin ${KIND} ${name} --dir ${WORK})
+must(${CMAKE_COMMAND} -S ${WORK} -B ${WORK}/build)
+must(${CMAKE_COMMAND} --build ${WORK}/build)
+must(${CMAKE_CTEST_COMMAND} --test-dir ${WORK}/build --no-tests=error --output-on-failure)
+must(${CONCLAVE} plugins check ${library} --with "${WITH}")
+must(${CMAKE_COMMAND} -E env CONCLAVE_PLUGIN_PATH=${WORK}/build/plugins ${CONCLAVE} plugins show ${KIND}/${name})
+if(NOT output MATCHES "${library}")
+  message(FATAL_ERROR "plugins show does not name ${library}:\n${output}")
+endif()

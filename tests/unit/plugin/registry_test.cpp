@@ -1,0 +1,183 @@
+// A plugin path full of broken libraries: each named with its file and reason, the good ones usable.
+
+#include "plugin/registry.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+#include "conclave/scheduler.hpp"
+#include "conclave/testkit.hpp"
+
+namespace conclave {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const std::filesystem::path faults = CONCLAVE_FAULT_PLUGINS;
+
+PluginRegistry::Settings settings(std::vector<std::filesystem::path> path) {
+  PluginRegistry::Settings s;
+  s.path = std::move(path);
+  s.self = CONCLAVE_PROBE_HOST;
+  s.probe_seconds = 3;
+  return s;
+}
+
+/// A folder with copies of some fault plugins.
+void copy_into(const testkit::TemporaryDir& dir, const std::vector<std::string>& names) {
+  for (const std::string& name : names)
+    std::filesystem::copy_file(faults / (name + ".so"), dir.path() / (name + ".so"));
+}
+
+TEST(Registry, QuarantinesEachFaultAndKeepsTheRest) {
+  PluginRegistry registry(settings({faults}));
+  registry.scan();
+  const std::map<std::string, std::string> expected = {
+      {"scheduler-wrong-fingerprint", "0123456789abcdef"},
+      {"scheduler-looping-initialiser", "took longer than 3 s"},
+      {"scheduler-crashing-initialiser", "SIGSEGV"},
+      {"scheduler-exiting-initialiser", "ended the process without an answer"},
+      {"scheduler-crashing-table", "SIGSEGV"},
+      {"scheduler-throwing-table", "the table is upside down"},
+      {"scheduler-null-entry", "entry returned null"},
+      {"scheduler-no-entry", "does not export conclave_plugin_entry"},
+      {"scheduler-no-note", "no Conclave fingerprint"},
+      {"scheduler-duplicate-ids", "holds scheduler/twice twice"},
+      {"scheduler-wrong-kind", "says filter, but the class is a scheduler"},
+      {"scheduler-no-licence", "has no licence"},
+      {"scheduler-no-summary", "has no summary"},
+  };
+  std::map<std::string, std::string> found;
+  for (const PluginRow& row : registry.rows())
+    if (row.state == "quarantined") found[row.file.stem().string()] = row.reason;
+  for (const auto& [name, reason] : expected) EXPECT_THAT(found[name], HasSubstr(reason)) << name;
+  EXPECT_EQ(found.size(), expected.size());
+  EXPECT_THAT(registry.ids("scheduler"), ElementsAre("scheduler/crashing-call", "scheduler/good", "scheduler/nan",
+                                                     "scheduler/throwing-constructor"));
+  EXPECT_THAT(registry.ids("filter"), IsEmpty());
+
+  const auto good = registry.find("scheduler/good");
+  ASSERT_TRUE(good.ok()) << good.error().render();
+  testkit::FakeHost host;
+  const auto made = testkit::make<Scheduler>(**good, host, testkit::map({{"factor", 0.5}}));
+  ASSERT_TRUE(made.ok()) << made.error().render();
+  EXPECT_DOUBLE_EQ((*made)->learning_rate(0, {10, 2.0}), 1.0);
+  EXPECT_EQ(registry.file_of("scheduler/good").filename(), "scheduler-good.so");
+  EXPECT_EQ(registry.sha256_of("scheduler/good").size(), 64u);
+  EXPECT_THAT(registry.description_json("scheduler/good"), HasSubstr("Of the peak learning rate."));
+}
+
+TEST(Registry, AnErrorOfFindNamesFileReasonAndNeighbours) {
+  const testkit::TemporaryDir dir;
+  copy_into(dir, {"scheduler-good", "scheduler-wrong-fingerprint"});
+  PluginRegistry registry(settings({dir.path()}));
+  registry.scan();
+  const auto quarantined = registry.find("scheduler/wrong-fingerprint");
+  ASSERT_FALSE(quarantined.ok());
+  EXPECT_EQ(quarantined.error().code, Code::unsupported);
+  EXPECT_THAT(quarantined.error().where, HasSubstr("scheduler-wrong-fingerprint.so"));
+  EXPECT_THAT(quarantined.error().what, HasSubstr("does not fit this host"));
+  const auto misspelt = registry.find("scheduler/godo");
+  ASSERT_FALSE(misspelt.ok());
+  EXPECT_EQ(misspelt.error().code, Code::invalid_argument);
+  EXPECT_THAT(misspelt.error().fix, HasSubstr("did you mean scheduler/good"));
+}
+
+TEST(Registry, TheFirstOfTwoEqualIdsWins) {
+  const testkit::TemporaryDir dir;
+  copy_into(dir, {"scheduler-good"});
+  PluginRegistry registry(settings({faults / "twin", dir.path(), faults / "twin", "/no/such/folder"}));
+  registry.scan();
+  ASSERT_EQ(registry.rows().size(), 2u);
+  EXPECT_EQ(registry.file_of("scheduler/good"), std::filesystem::canonical(faults / "twin" / "scheduler-good.so"));
+  int shadowed = 0;
+  for (const PluginRow& row : registry.rows())
+    if (row.state == "quarantined") {
+      ++shadowed;
+      EXPECT_THAT(row.reason, HasSubstr("is taken by"));
+      EXPECT_THAT(row.file.string(), HasSubstr(dir.path().filename().string()));
+    }
+  EXPECT_EQ(shadowed, 1);
+}
+
+TEST(Registry, AnswersFromTheCacheWithoutAChild) {
+  const testkit::TemporaryDir dir, cache;
+  copy_into(dir, {"scheduler-good", "scheduler-crashing-table"});
+  auto s = settings({dir.path()});
+  s.cache = cache.path() / "probe";
+  {
+    PluginRegistry first(s);
+    first.scan();
+  }
+  s.self = "/no/such/host"; // a probe would fail now
+  PluginRegistry second(s);
+  second.scan();
+  EXPECT_THAT(second.ids(""), ElementsAre("scheduler/good"));
+  EXPECT_TRUE(second.find("scheduler/good").ok());
+  EXPECT_THAT(second.find("scheduler/crashing-table").error().what, HasSubstr("--rescan"));
+
+  s.rescan = true;
+  PluginRegistry third(s);
+  third.scan();
+  EXPECT_THAT(third.ids(""), IsEmpty());
+  EXPECT_THAT(third.find("scheduler/good").error().what, HasSubstr("could not be probed"));
+
+  s.rescan = false; // a failure to probe was not kept
+  PluginRegistry fourth(s);
+  fourth.scan();
+  EXPECT_THAT(fourth.ids(""), ElementsAre("scheduler/good"));
+}
+
+TEST(Registry, ADamagedCacheFileIsProbedAgain) {
+  const testkit::TemporaryDir dir, cache;
+  copy_into(dir, {"scheduler-good"});
+  auto s = settings({dir.path()});
+  s.cache = cache.path();
+  {
+    PluginRegistry first(s);
+    first.scan();
+  }
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(cache.path())) {
+    ++files;
+    std::ofstream(entry.path()) << "{\"plugins\": [{\"id\": 7";
+  }
+  EXPECT_EQ(files, 1);
+  PluginRegistry second(s);
+  second.scan();
+  EXPECT_THAT(second.ids(""), ElementsAre("scheduler/good"));
+}
+
+TEST(Registry, NothingOnThePathIsNoError) {
+  PluginRegistry registry(settings({"/no/such/folder"}));
+  registry.scan();
+  EXPECT_THAT(registry.rows(), IsEmpty());
+  EXPECT_THAT(registry.find("model/moe").error().fix, HasSubstr("CONCLAVE_PLUGIN_PATH"));
+}
+
+TEST(DefaultPluginPath, ReadsTheEnvironmentFirst) {
+  const testkit::TemporaryDir prefix;
+  std::filesystem::create_directories(prefix.path() / "plugins");
+  const char* before = std::getenv("CONCLAVE_PLUGIN_PATH");
+  const std::string saved = before ? before : "";
+  ::setenv("CONCLAVE_PLUGIN_PATH", "/a::/b", 1);
+  const auto path = default_plugin_path(prefix.path() / "bin/conclave");
+  if (before) {
+    ::setenv("CONCLAVE_PLUGIN_PATH", saved.c_str(), 1);
+  } else {
+    ::unsetenv("CONCLAVE_PLUGIN_PATH");
+  }
+  ASSERT_GE(path.size(), 3u);
+  EXPECT_EQ(path[0], "/a");
+  EXPECT_EQ(path[1], "/b");
+  EXPECT_EQ(path[2], prefix.path() / "plugins");
+}
+
+} // namespace
+} // namespace conclave
