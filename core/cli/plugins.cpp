@@ -198,7 +198,7 @@ void add_plugins_verb(CLI::App& app, CliContext& context) {
   });
 
   CLI::App* one = verb->add_subcommand("show", "Print a plugin's option table");
-  one->add_option("id", arguments->id, "The plugin, e.g. scheduler/warmup-cosine")->required();
+  one->add_option("id", arguments->id, "The plugin, e.g. KIND/NAME")->required();
   one->add_flag("--json", arguments->json, "Print JSON");
   one->callback([arguments, &context] { show(*arguments, context); });
 

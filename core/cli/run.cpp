@@ -44,7 +44,7 @@ void add_run_verb(CLI::App& app, CliContext& context) {
                                          "Go on from a checkpoint or run directory; without a path, from the newest good checkpoint");
   resume->expected(0, 1);
   verb->add_option("--stop-after", arguments->request.stop_after, "Save after this step and end")->check(CLI::PositiveNumber);
-  verb->add_option("--device", arguments->device, "Where to train")->check(CLI::IsMember({"cpu", "cuda", "auto"}))->capture_default_str();
+  verb->add_option("--device", arguments->device, "Where to train")->check(CLI::IsMember({"cpu", "cuda", "auto"}))->take_last()->capture_default_str();
   verb->add_flag("--quiet", arguments->request.quiet, "Only warnings and errors on the console");
   verb->add_flag("--trace", arguments->request.trace, "Write trace.0.json (Chrome trace) into the run directory");
   verb->add_flag("--allow-change", arguments->request.allow_change, "Resume although the experiment changed in what affects the numbers");

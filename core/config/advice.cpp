@@ -78,8 +78,11 @@ void advise_clip(const Experiment& experiment, const AdviceInput& input, Diagnos
                    "0.5 to 1.0 served runs like this one well");
 }
 
-// True when something on this machine matches the path or glob pattern.
-bool anything_at(const std::string& pattern) {
+// True when something on this machine matches the path or glob pattern. glob(3) does not know `**`: of such a pattern the
+// folder before it counts.
+bool anything_at(std::string pattern) {
+  if (const std::size_t stars = pattern.find("**"); stars != std::string::npos)
+    pattern.resize(pattern.find_last_of('/', stars) + 1);
   glob_t found{};
   const int result = ::glob(pattern.c_str(), GLOB_NOSORT | GLOB_BRACE, nullptr, &found);
   ::globfree(&found);

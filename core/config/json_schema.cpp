@@ -15,58 +15,67 @@ using Json = nlohmann::ordered_json;
 // `#/$defs/<kind>`: any block of that kind.
 std::string kind_ref(const std::string& kind) { return "#/$defs/" + kind; }
 
-Json pattern(const char* text) { return {{"type", "string"}, {"pattern", text}}; }
-
 constexpr const char* variable = "\\$\\{"; // `${name}` or `${env:NAME}` somewhere in it
-constexpr const char* number_text = "^[+-]?[0-9][0-9_]*(\\.[0-9_]*)?([eE][+-]?[0-9]+)?";
 
 void add_bounds(const OptionSpec& spec, Json& schema) {
   if (spec.minimum) schema[spec.minimum_exclusive ? "exclusiveMinimum" : "minimum"] = *spec.minimum;
   if (spec.maximum) schema["maximum"] = *spec.maximum;
 }
 
-// What one scalar of that type may look like to a YAML reader that types plain scalars: 1e-4 and 100k arrive as text there.
-std::vector<Json> scalar_forms(const OptionSpec& spec, OptionType type) {
-  const auto bounded = [&spec](const char* name) {
-    Json schema = {{"type", name}};
+// The text forms of a number with these units, or anything with a variable in it.
+std::string number_pattern(const std::string& units) {
+  return "^[+-]?[0-9][0-9_]*(\\.[0-9_]*)?([eE][+-]?[0-9]+)?" + units + "$|" + variable;
+}
+
+// One scalar as a YAML reader that types plain scalars sees it: 1e-4 and 100k arrive as text there. Flat, since editors
+// explain a flat schema's errors better than a choice of schemas; bounds hold for numbers and patterns for text.
+Json scalar_schema(const OptionSpec& spec, OptionType type) {
+  const auto number = [&spec](const char* name, const std::string& units) {
+    Json schema = {{"type", Json::array({name, "string"})}, {"pattern", number_pattern(units)}};
     add_bounds(spec, schema);
     return schema;
   };
   switch (type) {
-    case OptionType::boolean: return {{{"type", "boolean"}}, pattern(variable)};
-    case OptionType::integer: return {bounded("integer"), pattern("^[+-]?[0-9][0-9_]*$"), pattern(variable)};
-    case OptionType::real:
-      return {bounded("number"), pattern((std::string(number_text) + "$").c_str()), pattern(variable)};
-    case OptionType::count:
-      return {bounded("number"), pattern((std::string(number_text) + " ?[kKMGT]?$").c_str()), pattern(variable)};
-    case OptionType::bytes:
-      return {bounded("number"), pattern((std::string(number_text) + " ?([kKMGT]?B|[KMGT]iB)?$").c_str()),
-              pattern(variable)};
-    case OptionType::seconds:
-      return {bounded("number"), pattern((std::string(number_text) + " ?(ms|s|m|h|d)?$").c_str()), pattern(variable)};
-    case OptionType::fraction:
-      return {{{"type", "number"}, {"minimum", 0}, {"maximum", 1}},
-              pattern((std::string(number_text) + " ?%?$").c_str()),
-              pattern(variable)};
-    case OptionType::steps_or_fraction:
-      return {{{"type", "integer"}, {"minimum", 0}},
-              pattern((std::string(number_text) + " ?[kKMGT%]?$").c_str()),
-              pattern(variable)};
-    case OptionType::choice: return {{{"enum", spec.choices}}, pattern(variable)};
-    case OptionType::text:
-    case OptionType::path: return {{{"type", Json::array({"string", "number", "boolean"})}}};
-    default: return {};
+    case OptionType::boolean: return {{"type", Json::array({"boolean", "string"})}, {"pattern", variable}};
+    case OptionType::integer: {
+      Json schema = number("integer", "");
+      std::string words; // a number or a word such as `auto`
+      for (const std::string& choice : spec.choices) words += "^" + choice + "$|";
+      schema["pattern"] = words + "^[+-]?[0-9][0-9_]*$|" + variable;
+      return schema;
+    }
+    case OptionType::real: return number("number", "");
+    case OptionType::count: return number("number", " ?[kKMGT]?");
+    case OptionType::bytes: return number("number", " ?([kKMGT]?B|[KMGT]iB)?");
+    case OptionType::seconds: return number("number", " ?(ms|s|m|h|d)?");
+    case OptionType::fraction: {
+      Json schema = number("number", " ?%?");
+      if (!spec.minimum) schema["minimum"] = 0;
+      if (!spec.maximum) schema["maximum"] = 1;
+      return schema;
+    }
+    case OptionType::steps_or_fraction: return number("number", " ?[kKMGT%]?");
+    case OptionType::choice: {
+      Json names = spec.choices;
+      return {
+          {"anyOf", Json::array({Json{{"enum", std::move(names)}}, Json{{"type", "string"}, {"pattern", variable}}})}};
+    }
+    default: return {{"type", Json::array({"string", "number", "boolean"})}};
   }
 }
 
-Json option_schema(const OptionSpec& spec);
-
-Json any_of(std::vector<Json> forms) {
-  if (forms.size() == 1) return forms.front();
-  Json schema;
-  schema["anyOf"] = std::move(forms);
+// The same, and `null`: a layer may delete what another one says.
+Json or_null(Json schema) {
+  if (schema.contains("anyOf"))
+    schema["anyOf"].push_back({{"type", "null"}});
+  else if (schema["type"].is_array())
+    schema["type"].push_back("null");
+  else
+    schema["type"] = Json::array({schema["type"], "null"});
   return schema;
 }
+
+Json option_schema(const OptionSpec& spec);
 
 Json object_of(const std::vector<OptionSpec>& specs) {
   Json properties = Json::object();
@@ -84,40 +93,35 @@ Json object_of(const std::vector<OptionSpec>& specs) {
 Json element_schema(const OptionSpec& spec) {
   if (spec.element == OptionType::plugin) return {{"$ref", kind_ref(spec.kind)}};
   if (spec.element == OptionType::group) return object_of(spec.fields);
-  std::vector<Json> forms = scalar_forms(spec, spec.element);
-  return forms.empty() ? Json::object() : any_of(std::move(forms));
+  if (spec.element == OptionType::list || spec.element == OptionType::map) return Json::object();
+  return scalar_schema(spec, spec.element);
+}
+
+Json list_schema(const OptionSpec& spec) {
+  Json list = {{"type", "array"}, {"items", element_schema(spec)}};
+  if (spec.length) list["minItems"] = list["maxItems"] = *spec.length;
+  Json forms = Json::array({std::move(list)});
+  if (spec.element == OptionType::plugin)
+    forms.push_back({{"type", "object"}}); // a layer that reaches items by name
+  else if (spec.element != OptionType::group)
+    forms.push_back(element_schema(spec)); // one value is a list of one
+  return {{"anyOf", std::move(forms)}};
 }
 
 Json option_schema(const OptionSpec& spec) {
-  Json schema = Json::object();
-  std::vector<Json> forms;
+  Json schema;
   switch (spec.type) {
-    case OptionType::list: {
-      Json list = {{"type", "array"}, {"items", element_schema(spec)}};
-      if (spec.length) list["minItems"] = list["maxItems"] = *spec.length;
-      forms.push_back(std::move(list));
-      if (spec.element == OptionType::plugin)
-        // Items by name: a layer over a list.
-        forms.push_back({{"type", "object"}});
-      else if (spec.element != OptionType::group)
-        forms.push_back(element_schema(spec)); // one value is a list of one
-      break;
-    }
+    case OptionType::list: schema = or_null(list_schema(spec)); break;
     case OptionType::map: {
       Json element = element_schema(spec);
-      // A layer may delete a member.
-      forms.push_back({{"type", "object"}, {"additionalProperties", any_of({std::move(element), {{"type", "null"}}})}});
+      if (element.contains("type") || element.contains("anyOf")) element = or_null(std::move(element));
+      schema = {{"type", Json::array({"object", "null"})}, {"additionalProperties", std::move(element)}};
       break;
     }
-    case OptionType::group: forms.push_back(object_of(spec.fields)); break;
-    case OptionType::plugin: forms.push_back({{"$ref", kind_ref(spec.kind)}}); break;
-    default:
-      forms = scalar_forms(spec, spec.type);
-      if (spec.type != OptionType::choice && !spec.choices.empty())
-        forms.push_back({{"enum", spec.choices}}); // a number or `auto`
+    case OptionType::group: schema = or_null(object_of(spec.fields)); break;
+    case OptionType::plugin: schema = {{"$ref", kind_ref(spec.kind)}}; break; // which takes null, too
+    default: schema = or_null(scalar_schema(spec, spec.type));
   }
-  forms.push_back({{"type", "null"}});
-  schema = any_of(std::move(forms));
   std::string text = spec.doc;
   if (!spec.default_text.empty() && spec.type != OptionType::group)
     text += (text.empty() ? "Default: " : " Default: ") + spec.default_text + ".";
@@ -128,7 +132,7 @@ Json option_schema(const OptionSpec& spec) {
 // The options of one plugin under `with`, when `use` names it.
 Json use_rule(const PluginDescriptor& descriptor) {
   return {{"if", {{"properties", {{"use", {{"const", descriptor.info.id}}}}}, {"required", Json::array({"use"})}}},
-          {"then", {{"properties", {{"with", any_of({object_of(descriptor.options.specs()), {{"type", "null"}}})}}}}}};
+          {"then", {{"properties", {{"with", or_null(object_of(descriptor.options.specs()))}}}}}};
 }
 
 Json kind_schema(const std::string& kind, const std::vector<const PluginDescriptor*>& descriptors) {
@@ -139,7 +143,7 @@ Json kind_schema(const std::string& kind, const std::vector<const PluginDescript
     rules.push_back(use_rule(*descriptor));
     description += " " + descriptor->info.id;
   }
-  ids.push_back(pattern(variable));
+  ids.push_back({{"type", "string"}, {"pattern", variable}});
   Json schema = {
       {"description", description},
       {"type", "object"},

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -98,9 +99,33 @@ class Child {
 constexpr std::size_t errors_kept = 4096;
 constexpr std::size_t longest_line = std::size_t{64} << 20; // a table of options is kilobytes
 
-Clock::time_point after(double seconds) {
-  return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-}
+/// The two clocks of a limit.
+class Deadline {
+ public:
+  explicit Deadline(pid_t pid) : known_(::clock_getcpuclockid(pid, &processor_) == 0) {}
+  void set(double seconds) {
+    seconds_ = seconds;
+    began_ = Clock::now();
+    used_ = processor_seconds();
+  }
+  [[nodiscard]] bool over() const {
+    const double elapsed = std::chrono::duration<double>(Clock::now() - began_).count();
+    if (elapsed < seconds_) return false;
+    return elapsed >= wall_factor * seconds_ || processor_seconds() - used_ >= seconds_;
+  }
+
+ private:
+  static constexpr double wall_factor = 6;
+  [[nodiscard]] double processor_seconds() const {
+    timespec now{};
+    if (!known_ || ::clock_gettime(processor_, &now) != 0) return 0;
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+  }
+  clockid_t processor_{};
+  bool known_;
+  double seconds_ = 0, used_ = 0;
+  Clock::time_point began_;
+};
 
 } // namespace
 
@@ -150,19 +175,19 @@ Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::
 
   ChildOutcome outcome;
   outcome.limit_seconds = first_limit_seconds;
-  Clock::time_point deadline = after(first_limit_seconds);
+  Deadline deadline(pid);
+  deadline.set(first_limit_seconds);
   std::string pending;
   std::array<char, 65536> buffer{};
   bool output_open = true, errors_open = true;
   while (output_open || errors_open) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    if (left <= 0) {
+    if (deadline.over()) {
       outcome.timed_out = true;
       break;
     }
     std::array<pollfd, 2> polls{{{output_open ? output.read_end() : -1, POLLIN, 0}, {errors_open ? errors.read_end() : -1, POLLIN, 0}}};
-    // A grandchild may hold the pipes open after the child has ended, so look at the child now and then.
-    const int ready = ::poll(polls.data(), polls.size(), static_cast<int>(std::min<long long>(left, 200)));
+    // Now and then look at the clocks, and at the child: a grandchild may hold the pipes open after it has ended.
+    const int ready = ::poll(polls.data(), polls.size(), 100);
     if (ready < 0 && errno != EINTR) return refuse(errno);
     if (ready <= 0) {
       if (child.ended()) break;
@@ -175,7 +200,7 @@ Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::
       if (pending.size() > longest_line) break;
       for (std::size_t end = 0; (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1)) {
         const double limit = line(pending.substr(0, end));
-        if (limit > 0) deadline = after(limit), outcome.limit_seconds = limit;
+        if (limit > 0) deadline.set(limit), outcome.limit_seconds = limit;
       }
     }
     if (polls[1].revents != 0) {
@@ -187,7 +212,7 @@ Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::
   }
   // Both pipes closed: the child is ending by itself, within its limit.
   while (!outcome.timed_out && !child.ended()) {
-    if (Clock::now() > deadline) outcome.timed_out = true;
+    if (deadline.over()) outcome.timed_out = true;
     ::usleep(1000);
   }
   const int status = child.end();

@@ -4,6 +4,9 @@
 // child has this user's rights. The child leads a process group of its own, which is killed whole when it ends, when it
 // is late, or when the caller has heard enough.
 //
+// A limit of s seconds is over when the child has used s seconds of processor time since the limit was set, or after
+// 6 s seconds on the clock: a loop is found soon, and a busy machine makes nobody late.
+//
 // Threading: any thread; it polls on the calling thread.
 #pragma once
 

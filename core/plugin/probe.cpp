@@ -25,8 +25,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Loading the executable itself (with LibTorch, from a cold disk) is not the plugin's fault.
-constexpr double start_seconds = 60;
+// Loading the executable itself (with LibTorch, from a cold disk, on a busy machine) is not the plugin's fault.
+constexpr double start_seconds = 180;
 
 std::string last_line(const std::string& text) {
   const std::size_t end = text.find_last_not_of("\n ");

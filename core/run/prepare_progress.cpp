@@ -47,6 +47,7 @@ std::vector<std::string> describe_prepared(const data::PrepareReport& report, co
   for (const auto& count : report.counts) {
     if (filters.find(count.filter) == filters.end()) order.push_back(count.filter);
     Sums& sums = filters[count.filter];
+    if (count.documents == 0) continue;
     if (count.reason.empty()) {
       sums.kept += count.documents;
     } else {

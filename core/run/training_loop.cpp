@@ -36,7 +36,7 @@ class Loop {
       if (every > 0 && step_ % every == 0 && step_ < end) CONCLAVE_RETURN_IF_ERROR(evaluate());
       if (due()) CONCLAVE_RETURN_IF_ERROR(save());
     }
-    CONCLAVE_RETURN_IF_ERROR(evaluate());
+    if (step_ == train.steps) CONCLAVE_RETURN_IF_ERROR(evaluate()); // not at --stop-after: the run goes on later
     CONCLAVE_RETURN_IF_ERROR(save_if_new());
     LoopOutcome outcome = ended(Code::internal, "");
     outcome.finished = true;

@@ -24,7 +24,8 @@ cpu::AttentionShape shape_of(const at::Tensor& query, const at::Tensor& key, std
 
 struct CpuAttention : Function<CpuAttention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                            const at::Tensor& segments, std::int64_t window) {
+                            const std::optional<at::Tensor>& segment_ids, std::int64_t window) {
+    const at::Tensor segments = or_undefined(segment_ids);
     const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
     const at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), q.size(2), q.size(1)}, q.options());
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "attention", [&] {
@@ -103,7 +104,7 @@ AttentionMask make_attention_mask(const at::Tensor& like, const at::Tensor& segm
 }
 
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionMask& mask) {
-  if (has_cpu_kernel(query)) return CpuAttention::apply(query, key, value, mask.segment_ids, mask.window);
+  if (has_cpu_kernel(query)) return CpuAttention::apply(query, key, value, optional_input(mask.segment_ids), mask.window);
   if (mask.window > 0 && !mask.dense.defined()) {
     return std::get<0>(at::_flash_attention_forward(query, key, value, {}, {}, query.size(1), key.size(1), 0.0, true, false,
                                                     std::nullopt, mask.window - 1, 0));

@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <optional>
 #include <utility>
 
 #include "conclave/ops/parameter.hpp"
@@ -32,6 +33,11 @@ template <class State>
 const State& kept(AutogradContext* context) {
   return static_cast<const Kept<State>&>(*context->saved_data["state"].toCapsule()).state;
 }
+
+/// An input that may be absent. Autograd refuses undefined tensors as inputs, and does not number what is absent: forward()
+/// takes it as a `const std::optional<at::Tensor>&` and opens it with or_undefined().
+inline std::optional<at::Tensor> optional_input(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
+inline at::Tensor or_undefined(const std::optional<at::Tensor>& x) { return x ? *x : at::Tensor{}; }
 
 /// Hands a weight's gradient to its sink, or returns it for autograd when there is none.
 inline at::Tensor deliver(GradSink* sink, at::Tensor gradient) {

@@ -17,7 +17,6 @@ struct LinearState {
 };
 
 struct Linear : Function<Linear> {
-  // Absent inputs travel as std::optional: autograd refuses undefined tensors, and does not number what is absent.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& addend,
                             const LinearState& state) {
@@ -67,8 +66,8 @@ struct Linear : Function<Linear> {
 
 at::Tensor linear(const at::Tensor& x, const BoundParam& weight, const BoundParam* bias, const at::Tensor& addend) {
   const LinearState state{weight.sink, bias != nullptr ? bias->sink : nullptr, bias != nullptr, addend.defined()};
-  return Linear::apply(x, weight.value, bias != nullptr ? std::optional(bias->value) : std::nullopt,
-                       addend.defined() ? std::optional(addend) : std::nullopt, state);
+  return Linear::apply(x, weight.value, optional_input(bias != nullptr ? bias->value : at::Tensor{}), optional_input(addend),
+                       state);
 }
 
 } // namespace conclave::ops

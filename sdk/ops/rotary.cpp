@@ -47,9 +47,10 @@ cpu::RotaryInputs<T> inputs_of(const at::Tensor& qkv, const at::Tensor& position
 }
 
 struct CpuSplitRotary : Function<CpuSplitRotary> {
-  static variable_list forward(AutogradContext* context, const at::Tensor& qkv, const at::Tensor& query_weight,
-                               const at::Tensor& key_weight, const at::Tensor& positions, const RotaryTable& table,
-                               const RotaryState& state) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& qkv, const std::optional<at::Tensor>& query_norm,
+                               const std::optional<at::Tensor>& key_norm, const at::Tensor& positions,
+                               const RotaryTable& table, const RotaryState& state) {
+    const at::Tensor query_weight = or_undefined(query_norm), key_weight = or_undefined(key_norm);
     const cpu::RotaryShape& s = state.shape;
     const std::int64_t length = s.tokens / state.batch;
     const at::Tensor query = at::empty({state.batch, length, s.heads, s.head_width}, qkv.options());
@@ -116,8 +117,9 @@ Qkv split_rotary(const at::Tensor& qkv, std::int64_t heads, std::int64_t kv_head
     const at::Tensor positions = position_ids.contiguous();
     TORCH_CHECK(positions.numel() == 0 || positions.max().item<std::int64_t>() < table.cos.size(0), "position ",
                 positions.max().item<std::int64_t>(), " is beyond the model's ", table.cos.size(0), " positions");
-    const auto parts = CpuSplitRotary::apply(qkv.contiguous(), norm != nullptr ? norm->query.value : at::Tensor{},
-                                             norm != nullptr ? norm->key.value : at::Tensor{}, positions, table, state);
+    const auto parts = CpuSplitRotary::apply(qkv.contiguous(), optional_input(norm != nullptr ? norm->query.value : at::Tensor{}),
+                                             optional_input(norm != nullptr ? norm->key.value : at::Tensor{}), positions,
+                                             table, state);
     return {parts[0], parts[1], parts[2]};
   }
   const at::Tensor all = qkv.view({batch, length, heads + 2 * kv_heads, width});

@@ -22,8 +22,10 @@ namespace {
 const bool* mask_of(const at::Tensor& mask) { return mask.defined() ? mask.const_data_ptr<bool>() : nullptr; }
 
 struct CpuRoute : Function<CpuRoute> {
-  static variable_list forward(AutogradContext* context, const at::Tensor& logits, const at::Tensor& bias,
-                               const at::Tensor& mask, const cpu::RouterShape& shape) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& logits,
+                               const std::optional<at::Tensor>& selection_bias, const std::optional<at::Tensor>& token_mask,
+                               const cpu::RouterShape& shape) {
+    const at::Tensor bias = or_undefined(selection_bias), mask = or_undefined(token_mask);
     const std::int64_t tokens = logits.size(0);
     const at::Tensor weights = at::empty({tokens, shape.top_k}, logits.options());
     const at::Tensor chosen = at::empty({tokens, shape.top_k}, logits.options().dtype(at::kLong));
@@ -69,7 +71,7 @@ Routing route(const at::Tensor& logits, const at::Tensor& selection_bias, const 
                                  options.normalise_top_k, options.scaling};
     const at::Tensor bias = selection_bias.defined() ? selection_bias.to(logits.scalar_type()).contiguous() : at::Tensor{};
     const at::Tensor mask = token_mask.defined() ? token_mask.contiguous() : at::Tensor{};
-    const auto parts = CpuRoute::apply(logits.contiguous(), bias, mask, shape);
+    const auto parts = CpuRoute::apply(logits.contiguous(), optional_input(bias), optional_input(mask), shape);
     return {parts[0], parts[1], options.balance_loss ? parts[3] : at::Tensor{}, options.z_loss ? parts[4] : at::Tensor{},
             parts[2].sum(0)};
   }

@@ -156,7 +156,7 @@ struct Reader {
   }
   bool whole(const Decimal& decimal, std::int64_t factor, std::string_view thing, std::int64_t& out) const {
     if (decimal.to_whole(factor, out)) return true;
-    return fail(describe_value(value) + " is not a whole number that fits in 63 bits",
+    return fail(describe_value(value) + " is not a whole number below 2^63",
                 "write " + std::string(thing) + " without a fraction");
   }
   bool finite(const Decimal& decimal, double factor, double& out) const {

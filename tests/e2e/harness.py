@@ -5,7 +5,6 @@ import os
 import pathlib
 import random
 import shutil
-import signal
 import subprocess
 import tempfile
 import unittest
@@ -29,15 +28,13 @@ def write_corpus(root, files=40, seed=1):
 
 
 def metrics(run_dir):
-    """Rows of metrics.jsonl by (kind, step), later attempts superseding, without times."""
+    """Step and evaluation rows of metrics.jsonl by (event, step), later attempts superseding, without times."""
     rows = {}
     with open(pathlib.Path(run_dir) / "metrics.jsonl") as lines:
         for line in lines:
             row = json.loads(line)
-            if "step" not in row:
-                continue
-            kind = "evaluation" if any(k.startswith("eval") for k in row) else "step"
-            rows[(kind, row["step"])] = {k: v for k, v in row.items() if k not in TIMES}
+            if row["event"] in ("step", "evaluation"):
+                rows[(row["event"], row["step"])] = {k: v for k, v in row.items() if k not in TIMES}
     return rows
 
 

@@ -65,7 +65,7 @@ class BadInput(ConclaveTest):
         self.assertIn("--device cpu", said)
 
     def test_gradients_over_the_limit_end_the_run_with_the_last_good_state(self):
-        said = self.run_conclave("--run-dir", "run", "--set", "train.grad_norm_limit=1e-6", "--set", "train.max_skipped=3", code=4)
+        said = self.run_conclave("--run-dir", "run", "--set", "train.grad_norm_limit=1e-6", "--set", "train.clip_grad_norm=1e-6", "--set", "train.max_skipped=3", code=4)
         self.assertIn("3 steps in a row", said)
         kept = [p.name for p in pathlib.Path(self.dir / "run/checkpoints").iterdir() if (p / "manifest.json").exists()]
         self.assertEqual(kept, ["step-00000003"])

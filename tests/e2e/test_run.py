@@ -36,7 +36,7 @@ class Run(ConclaveTest):
     def test_shares_are_exact_in_every_batch(self):
         self.run_conclave("--run-dir", "run", "--quiet")
         with open(self.dir / "run/metrics.jsonl") as lines:
-            shares = [json.loads(line).get("domain_share") for line in lines]
+            shares = [json.loads(line).get("domain_share_by_domain") for line in lines]
         shares = [s for s in shares if s]
         self.assertTrue(shares)
         for share in shares:

@@ -131,9 +131,9 @@ TEST(Rules, EachDropsItsOwnKindOfText) {
   EXPECT_EQ(verdict(repeat("a ", 100), loose), "word-length");
   EXPECT_EQ(verdict(repeat("incomprehensibilities the ", 60), loose), "word-length");
   EXPECT_EQ(verdict(repeat("# the word and that word of word ", 20), loose), "symbols");
-  EXPECT_EQ(verdict(repeat("- the word of that\n", 20), loose), "bullets");
+  EXPECT_EQ(verdict(repeat("- these words of that kind\n", 20), loose), "bullets");
   EXPECT_EQ(verdict(repeat("the word of that and so many more words here...\n", 20), loose), "ellipses");
-  EXPECT_EQ(verdict(repeat("123 456 the of\n", 20), loose), "few-letters");
+  EXPECT_EQ(verdict(repeat("12345 45678 the of\n", 20), loose), "few-letters");
   EXPECT_EQ(verdict(repeat("keine deutschen Woerter zaehlen hier\n", 20), loose), "few-stop-words");
 }
 

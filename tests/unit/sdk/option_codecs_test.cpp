@@ -43,10 +43,9 @@ TEST(Codecs, Counts) {
   EXPECT_EQ(parse<Count>("-2").value, -2);
   EXPECT_EQ(parse<Count>("999999999999999999").value, 999'999'999'999'999'999);
   EXPECT_EQ(parse<Count>("9T").value, 9'000'000'000'000);
-  EXPECT_EQ(problem<Count>("1.5"),
-            "k: '1.5' is not a whole number that fits in 63 bits: write a count without a fraction\n");
+  EXPECT_EQ(problem<Count>("1.5"), "k: '1.5' is not a whole number below 2^63: write a count without a fraction\n");
   EXPECT_EQ(problem<Count>("99999999T"),
-            "k: '99999999T' is not a whole number that fits in 63 bits: write a count without a fraction\n");
+            "k: '99999999T' is not a whole number below 2^63: write a count without a fraction\n");
   EXPECT_EQ(problem<Count>("2m"), "k: '2m' has the unknown unit 'm': use k, M, G or T, as in 100k\n");
   EXPECT_EQ(problem<Count>("two"), "k: expected a count, found 'two': write a count such as 100k or 2M\n");
   EXPECT_EQ(problem<Count>("2", true), "k: expected a count, found the quoted text '2': remove the quotes\n");

@@ -2,6 +2,7 @@
 
 #include "tiny_stage.hpp"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/embedding.h>
@@ -106,6 +107,7 @@ EngineSettings settings_for(at::ScalarType compute) {
 }
 
 Harness::Harness(EngineSettings settings, bool elementwise) : optimizer(std::make_shared<Momentum>(elementwise)) {
+  at::set_num_threads(1); // a handful of numbers: on a busy machine waiting for threads would take longer than the work
   const auto master = settings.compute == at::kDouble ? at::kDouble : at::kFloat;
   auto owned = std::make_unique<TinyStage>(settings.compute, master);
   stage = owned.get();
