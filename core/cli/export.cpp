@@ -18,10 +18,13 @@ void add_export_verb(CLI::App& app, CliContext& context) {
   CLI::App* verb = app.add_subcommand("export", "Write a run's model for other tools");
   verb->add_option("source", arguments->source, "A run directory or a checkpoint folder")->required();
   verb->add_option("--to", arguments->to, "Form and folder: --to hf DIR")->required()->expected(2);
-  verb->add_option("--dtype", arguments->dtype, "Type of the weights")->check(CLI::IsMember({"fp32", "bf16", "fp16"}))->capture_default_str();
+  verb->add_option("--dtype", arguments->dtype, "Type of the weights")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
+      ->capture_default_str();
   verb->callback([arguments, &context] {
     if (arguments->to[0] != "hf") {
-      context.exit_code = report(invalid("'" + arguments->to[0] + "' is no form to export to", "hf is the one there is", "--to"));
+      context.exit_code =
+          report(invalid("'" + arguments->to[0] + "' is no form to export to", "hf is the one there is", "--to"));
       return;
     }
     Logger log(false);

@@ -54,7 +54,8 @@ int run_command_line(int argc, char** argv) {
   };
 
   CLI::App app{"Conclave trains Mixture-of-Experts language models from one experiment file."};
-  app.set_version_flag("--version", std::string("conclave ") + CONCLAVE_BUILD_SDK_VERSION + ", torch " + CONCLAVE_BUILD_TORCH);
+  app.set_version_flag("--version",
+                       std::string("conclave ") + CONCLAVE_BUILD_SDK_VERSION + ", torch " + CONCLAVE_BUILD_TORCH);
   app.require_subcommand(1);
   add_run_verb(app, context);
   add_check_verb(app, context);

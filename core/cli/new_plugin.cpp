@@ -56,10 +56,12 @@ std::string replaced(std::string text, const Substitutions& substitutions) {
 /// The name becomes part of an id, a file, a class and a CMake target.
 Status check_name(const std::string& name) {
   const auto good = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
-  const bool fits = !name.empty() && name.front() >= 'a' && name.front() <= 'z' && name.back() != '-' && name.size() <= 64 &&
-                    std::all_of(name.begin(), name.end(), good) && name.find("--") == std::string::npos;
+  const bool fits = !name.empty() && name.front() >= 'a' && name.front() <= 'z' && name.back() != '-' &&
+                    name.size() <= 64 && std::all_of(name.begin(), name.end(), good) &&
+                    name.find("--") == std::string::npos;
   if (fits) return {};
-  return invalid("'" + name + "' is no plugin name", "use lower-case letters, digits and single dashes, e.g. my-filter, and begin with a letter");
+  return invalid("'" + name + "' is no plugin name",
+                 "use lower-case letters, digits and single dashes, e.g. my-filter, and begin with a letter");
 }
 
 Result<std::vector<fs::path>> template_files(const fs::path& folder) {
@@ -68,7 +70,8 @@ Result<std::vector<fs::path>> template_files(const fs::path& folder) {
   for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed))
     if (at->is_regular_file()) files.push_back(at->path());
   if (failed || files.empty())
-    return unsupported("the templates are not there", "build the host again, or install it whole (cmake --install)", folder.string());
+    return unsupported("the templates are not there", "build the host again, or install it whole (cmake --install)",
+                       folder.string());
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -90,27 +93,31 @@ Result<fs::path> create(const NewPluginArguments& arguments, const fs::path& exe
   const fs::path prefix = executable.parent_path().parent_path();
   std::string snake = arguments.name;
   std::replace(snake.begin(), snake.end(), '-', '_');
-  const fs::path directory = fs::absolute(arguments.directory.empty() ? fs::path(arguments.name) : fs::path(arguments.directory));
+  const fs::path directory =
+      fs::absolute(arguments.directory.empty() ? fs::path(arguments.name) : fs::path(arguments.directory));
   std::error_code failed;
   if (fs::exists(directory, failed) && !fs::is_empty(directory, failed))
     return invalid("is there already and not empty", "give another folder with --dir", directory.string());
 
   std::vector<fs::path> files;
-  for (const fs::path& folder : {prefix / "share/conclave/template/common", prefix / "share/conclave/template" / arguments.kind}) {
+  for (const fs::path& folder :
+       {prefix / "share/conclave/template/common", prefix / "share/conclave/template" / arguments.kind}) {
     CONCLAVE_ASSIGN(const std::vector<fs::path> found, template_files(folder));
     files.insert(files.end(), found.begin(), found.end());
   }
   fs::create_directories(directory, failed);
-  if (failed) return storage_error("cannot be made: " + failed.message(), "give another folder with --dir", directory.string());
+  if (failed)
+    return storage_error("cannot be made: " + failed.message(), "give another folder with --dir", directory.string());
 
-  const Substitutions substitutions{{"KIND", arguments.kind},
-                                    {"NAME", arguments.name},
-                                    {"SNAKE", snake},
-                                    {"CLASS", camel_case(arguments.name)},
-                                    {"ID", arguments.kind + "/" + arguments.name},
-                                    {"TENSOR", arguments.kind == "model" || arguments.kind == "optimizer" ? " TENSOR" : ""},
-                                    {"PACKAGE_DIR", (prefix / "lib/cmake/Conclave").string()},
-                                    {"HOST", executable.string()}};
+  const Substitutions substitutions{
+      {"KIND", arguments.kind},
+      {"NAME", arguments.name},
+      {"SNAKE", snake},
+      {"CLASS", camel_case(arguments.name)},
+      {"ID", arguments.kind + "/" + arguments.name},
+      {"TENSOR", arguments.kind == "model" || arguments.kind == "optimizer" ? " TENSOR" : ""},
+      {"PACKAGE_DIR", (prefix / "lib/cmake/Conclave").string()},
+      {"HOST", executable.string()}};
   for (const fs::path& file : files) {
     std::string name = file.filename().string();
     if (const auto at = name.find("SNAKE"); at != std::string::npos) name.replace(at, 5, snake);
@@ -127,16 +134,17 @@ void run(const NewPluginArguments& arguments, CliContext& context) {
   }
   const std::string folder = made->string();
   const std::string host = context.executable.string();
-  std::printf("Wrote %s/%s to %s\n\n"
-              "Build and test it:\n"
-              "  cmake -S %s -B %s/build && cmake --build %s/build && ctest --test-dir %s/build --output-on-failure\n"
-              "Check it as the host sees it:\n"
-              "  %s plugins check %s/build/plugins/%s-%s.so\n"
-              "Use it: put the block of %s/example.yaml into an experiment and run with\n"
-              "  CONCLAVE_PLUGIN_PATH=%s/build/plugins\n",
-              arguments.kind.c_str(), arguments.name.c_str(), folder.c_str(), folder.c_str(), folder.c_str(), folder.c_str(),
-              folder.c_str(), host.c_str(), folder.c_str(), arguments.kind.c_str(), arguments.name.c_str(), folder.c_str(),
-              folder.c_str());
+  std::printf(
+      "Wrote %s/%s to %s\n\n"
+      "Build and test it:\n"
+      "  cmake -S %s -B %s/build && cmake --build %s/build && ctest --test-dir %s/build --output-on-failure\n"
+      "Check it as the host sees it:\n"
+      "  %s plugins check %s/build/plugins/%s-%s.so\n"
+      "Use it: put the block of %s/example.yaml into an experiment and run with\n"
+      "  CONCLAVE_PLUGIN_PATH=%s/build/plugins\n",
+      arguments.kind.c_str(), arguments.name.c_str(), folder.c_str(), folder.c_str(), folder.c_str(), folder.c_str(),
+      folder.c_str(), host.c_str(), folder.c_str(), arguments.kind.c_str(), arguments.name.c_str(), folder.c_str(),
+      folder.c_str());
 }
 
 } // namespace

@@ -76,7 +76,8 @@ void list(const PluginsArguments& arguments, CliContext& context) {
   if (arguments.json) {
     list_json(rows);
   } else if (rows.empty()) {
-    print("No plugins" + (arguments.kind.empty() ? std::string() : " of kind " + arguments.kind) + ". The plugin path is:\n");
+    print("No plugins" + (arguments.kind.empty() ? std::string() : " of kind " + arguments.kind) +
+          ". The plugin path is:\n");
     for (const auto& folder : default_plugin_path(context.executable)) print("  " + folder.string() + "\n");
   } else {
     list_text(rows);
@@ -88,7 +89,8 @@ std::string limits_of(const Json& option) {
   std::string text;
   const auto add = [&text](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
   if (option.contains("minimum") && option.contains("maximum")) {
-    add((option.value("minimum_exclusive", false) ? "(" : "[") + option["minimum"].dump() + ", " + option["maximum"].dump() + "]");
+    add((option.value("minimum_exclusive", false) ? "(" : "[") + option["minimum"].dump() + ", " +
+        option["maximum"].dump() + "]");
   } else if (option.contains("minimum")) {
     add((option.value("minimum_exclusive", false) ? "> " : ">= ") + option["minimum"].dump());
   } else if (option.contains("maximum")) {
@@ -113,13 +115,16 @@ std::string type_of(const Json& option) {
 void show_options(const Json& options, const std::string& indent) {
   for (const Json& option : options) {
     std::string line = indent + option.value("name", "") + ": " + type_of(option);
-    line += option.value("required", false) ? ", required" : option.value("default", "").empty() ? "" : " = " + option.value("default", "");
+    line += option.value("required", false)       ? ", required"
+            : option.value("default", "").empty() ? ""
+                                                  : " = " + option.value("default", "");
     if (option.value("optional", false)) line += ", may be null";
     if (const std::string limits = limits_of(option); !limits.empty()) line += "; " + limits;
     line += "; affects " + option.value("affects", "") + "\n";
     print(line);
     if (const std::string doc = option.value("doc", ""); !doc.empty()) print(indent + "    " + doc + "\n");
-    if (option.contains("deprecated_aliases")) print(indent + "    old names: " + option["deprecated_aliases"].dump() + "\n");
+    if (option.contains("deprecated_aliases"))
+      print(indent + "    old names: " + option["deprecated_aliases"].dump() + "\n");
     if (option.contains("fields")) show_options(option["fields"], indent + "    ");
   }
 }
@@ -142,7 +147,8 @@ void show(const PluginsArguments& arguments, CliContext& context) {
   if (options.empty()) return print("It has no options.\n");
   print("Options (under `with:`):\n");
   show_options(options, "  ");
-  print("\nAs a block of an experiment, with every default written out:\n  {use: " + plugin.value("id", "") + ", with: {");
+  print("\nAs a block of an experiment, with every default written out:\n  {use: " + plugin.value("id", "") +
+        ", with: {");
   bool first = true;
   for (const Json& option : options) {
     print((first ? "" : ", ") + option.value("name", "") + ": " +
@@ -170,7 +176,10 @@ void check(const PluginsArguments& arguments, CliContext& context) {
     skipped += result.outcome == CaseOutcome::skipped;
     passed += result.outcome == CaseOutcome::passed;
     if (arguments.json) {
-      all.push_back({{"plugin", result.plugin}, {"case", result.name}, {"outcome", to_string(result.outcome)}, {"detail", result.detail}});
+      all.push_back({{"plugin", result.plugin},
+                     {"case", result.name},
+                     {"outcome", to_string(result.outcome)},
+                     {"detail", result.detail}});
       continue;
     }
     print(padded(to_string(result.outcome), 8) + padded(result.plugin, 28) + " " + result.name +
@@ -179,7 +188,8 @@ void check(const PluginsArguments& arguments, CliContext& context) {
   if (arguments.json) {
     print(dumped(all));
   } else {
-    print(std::to_string(passed) + " passed, " + std::to_string(failed) + " failed, " + std::to_string(skipped) + " skipped\n");
+    print(std::to_string(passed) + " passed, " + std::to_string(failed) + " failed, " + std::to_string(skipped) +
+          " skipped\n");
   }
   context.exit_code = failed > 0 ? exit_code(Code::unsupported) : 0;
 }
@@ -202,7 +212,8 @@ void add_plugins_verb(CLI::App& app, CliContext& context) {
   one->add_flag("--json", arguments->json, "Print JSON");
   one->callback([arguments, &context] { show(*arguments, context); });
 
-  CLI::App* suite = verb->add_subcommand("check", "Run the kind's conformance suite on a plugin library, each case in its own process");
+  CLI::App* suite = verb->add_subcommand(
+      "check", "Run the kind's conformance suite on a plugin library, each case in its own process");
   suite->add_option("file", arguments->file, "The library")->required();
   suite->add_option("--with", arguments->with, "Options for its instances as one YAML map, e.g. '{paths: [a.txt]}'");
   suite->add_option("--case", arguments->only, "Only cases whose name contains this");

@@ -21,7 +21,9 @@ void execute(const std::shared_ptr<RunArguments>& arguments, CliContext& context
   RunRequest& request = arguments->request;
   request.run_directory = arguments->run_directory;
   request.resume_path = arguments->resume_path;
-  request.device = arguments->device == "cpu" ? DeviceChoice::cpu : arguments->device == "cuda" ? DeviceChoice::cuda : DeviceChoice::automatic;
+  request.device = arguments->device == "cpu"    ? DeviceChoice::cpu
+                   : arguments->device == "cuda" ? DeviceChoice::cuda
+                                                 : DeviceChoice::automatic;
   Diagnostics diagnostics;
   PluginRegistry& registry = context.registry();
   const auto experiment = load_experiment(arguments->file, {arguments->overrides}, registry, diagnostics);
@@ -39,15 +41,23 @@ void add_run_verb(CLI::App& app, CliContext& context) {
   CLI::App* verb = app.add_subcommand("run", "Run an experiment: prepare its data, train, checkpoint");
   verb->add_option("file", arguments->file, "The experiment's YAML")->required();
   verb->add_option("--run-dir", arguments->run_directory, "Folder of the run (default: runs/<name>-<UTC>-<hash>)");
-  verb->add_option("--set", arguments->overrides, "Override one value: a.b.c=value; repeatable")->take_all()->expected(1);
-  CLI::Option* resume = verb->add_option("--resume", arguments->resume_path,
-                                         "Go on from a checkpoint or run directory; without a path, from the newest good checkpoint");
+  verb->add_option("--set", arguments->overrides, "Override one value: a.b.c=value; repeatable")
+      ->take_all()
+      ->expected(1);
+  CLI::Option* resume =
+      verb->add_option("--resume", arguments->resume_path,
+                       "Go on from a checkpoint or run directory; without a path, from the newest good checkpoint");
   resume->expected(0, 1);
-  verb->add_option("--stop-after", arguments->request.stop_after, "Save after this step and end")->check(CLI::PositiveNumber);
-  verb->add_option("--device", arguments->device, "Where to train")->check(CLI::IsMember({"cpu", "cuda", "auto"}))->take_last()->capture_default_str();
+  verb->add_option("--stop-after", arguments->request.stop_after, "Save after this step and end")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--device", arguments->device, "Where to train")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
+      ->take_last()
+      ->capture_default_str();
   verb->add_flag("--quiet", arguments->request.quiet, "Only warnings and errors on the console");
   verb->add_flag("--trace", arguments->request.trace, "Write trace.0.json (Chrome trace) into the run directory");
-  verb->add_flag("--allow-change", arguments->request.allow_change, "Resume although the experiment changed in what affects the numbers");
+  verb->add_flag("--allow-change", arguments->request.allow_change,
+                 "Resume although the experiment changed in what affects the numbers");
   verb->callback([arguments, resume, &context] {
     arguments->request.resume = resume->count() > 0;
     execute(arguments, context);
@@ -58,7 +68,9 @@ void add_prepare_verb(CLI::App& app, CliContext& context) {
   auto arguments = std::make_shared<RunArguments>();
   CLI::App* verb = app.add_subcommand("prepare", "Prepare an experiment's data and stop");
   verb->add_option("file", arguments->file, "The experiment's YAML")->required();
-  verb->add_option("--set", arguments->overrides, "Override one value: a.b.c=value; repeatable")->take_all()->expected(1);
+  verb->add_option("--set", arguments->overrides, "Override one value: a.b.c=value; repeatable")
+      ->take_all()
+      ->expected(1);
   verb->add_flag("--quiet", arguments->request.quiet, "Only warnings and errors on the console");
   verb->callback([arguments, &context] {
     arguments->request.prepare_only = true;

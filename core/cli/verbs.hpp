@@ -18,7 +18,7 @@ namespace conclave {
 struct CliContext {
   std::filesystem::path executable;
   std::function<PluginRegistry&()> registry; ///< scanned on first use
-  bool rescan = false; ///< probe plugins again; set before the first use of the registry
+  bool rescan = false;                       ///< probe plugins again; set before the first use of the registry
   int exit_code = 0;
 };
 

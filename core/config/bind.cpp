@@ -44,7 +44,7 @@ class Binder {
     if (domains->members().empty())
       diagnostics_.error(domains->where(), "data.domains", "there is no domain",
                          "add one: name: {share: 1, source: {use: source/...}}");
-    const OptionTable table = domain_table();
+    const OptionTable& table = domain_table();
     for (const Value::Member& member : domains->members()) {
       const std::string key = join_key("data.domains", member.key);
       DomainSection domain;

@@ -165,7 +165,7 @@ Node list_node(const std::string& key, const std::vector<PluginBlock>& blocks, c
 }
 
 Node domains_node(const std::vector<DomainSection>& domains, const Value* written) {
-  const OptionTable table = domain_table();
+  const OptionTable& table = domain_table();
   Node node;
   node.key = "domains";
   node.form = Node::Form::map;

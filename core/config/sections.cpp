@@ -274,16 +274,19 @@ OptionTable evaluate_table() {
 
 } // namespace
 
-OptionTable domain_table() {
-  return OptionTableBuilder<DomainSection>()
-      .opt("share", &DomainSection::share)
-      .above(0)
-      .doc("Relative weight of the domain in every batch.")
-      .custom(plugin_spec("source", "source", true, "Where its documents come from."))
-      .build();
+const OptionTable& domain_table() {
+  static const OptionTable table = OptionTableBuilder<DomainSection>()
+                                       .opt("share", &DomainSection::share)
+                                       .above(0)
+                                       .doc("Relative weight of the domain in every batch.")
+                                       .custom(plugin_spec("source", "source", true, "Where its documents come from."))
+                                       .build();
+  return table;
 }
 
-OptionTable experiment_table() {
+namespace {
+
+OptionTable build_experiment_table() {
   OptionSpec extends;
   extends.name = "extends";
   extends.type = OptionType::list;
@@ -325,6 +328,13 @@ OptionTable experiment_table() {
           report.error("name", "cannot name a folder", "use letters, digits, -, _ and dots, a letter or digit first");
       })
       .build();
+}
+
+} // namespace
+
+const OptionTable& experiment_table() {
+  static const OptionTable table = build_experiment_table();
+  return table;
 }
 
 std::vector<std::string> data_keys() {

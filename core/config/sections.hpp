@@ -15,9 +15,9 @@
 namespace conclave {
 
 /// The root of an experiment; its options object is an Experiment.
-OptionTable experiment_table();
+const OptionTable& experiment_table();
 /// One domain of `data.domains`; its options object is a DomainSection.
-OptionTable domain_table();
+const OptionTable& domain_table();
 
 /// Keys of the data section, which `--set` may name without `data.`.
 std::vector<std::string> data_keys();

@@ -15,7 +15,7 @@ namespace conclave::data {
 namespace {
 
 constexpr const char* source_row = "source";
-constexpr const char* length_row = "length";
+constexpr const char* length_row = "length-gate";
 
 Status check_request(const PrepareRequest& request) {
   if (request.domains.empty())

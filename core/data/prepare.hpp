@@ -75,7 +75,7 @@ struct DomainSummary {
 };
 
 /// Rows of `counts` come in the order of the stages: "source" (dropped: invalid-utf8, unreadable-record), each filter by
-/// its name, "length" (dropped: too-short, too-long; cut: bytes cut from kept documents, with no document). The kept
+/// its name, "length-gate" (dropped: too-short, too-long; cut: bytes cut from kept documents, with no document). The kept
 /// documents of a row are those that the next one sees.
 struct PrepareReport {
   std::vector<FilterCount> counts;

@@ -44,7 +44,8 @@ Result<OpenedDevice> open_device(DeviceChoice choice, int local_rank) {
     return OpenedDevice{{Device::Kind::cuda, index}, "cuda:" + std::to_string(index)};
   } catch (const std::exception& e) {
     if (choice == DeviceChoice::automatic) return cpu;
-    return unsupported(std::string("CUDA does not start: ") + e.what(), "check the driver (CUDA 13 needs R580 or newer)");
+    return unsupported(std::string("CUDA does not start: ") + e.what(),
+                       "check the driver (CUDA 13 needs R580 or newer)");
   }
 }
 

@@ -129,8 +129,8 @@ FingerprintVerdict compare_fingerprints(const BuildFingerprint& plugin, const Bu
     if (plugin.*member != host.*member) verdict.mismatches.push_back(side_by_side(what, plugin.*member, host.*member));
   };
   if (plugin.sdk != host.sdk)
-    verdict.mismatches.push_back(side_by_side("SDK", plugin.sdk_version + " (" + plugin.sdk + ")",
-                                              host.sdk_version + " (" + host.sdk + ")"));
+    verdict.mismatches.push_back(
+        side_by_side("SDK", plugin.sdk_version + " (" + plugin.sdk + ")", host.sdk_version + " (" + host.sdk + ")"));
   if (!plugin.torch.empty()) {
     equal("torch", &BuildFingerprint::torch);
     equal("CUDA", &BuildFingerprint::cuda);
@@ -141,7 +141,8 @@ FingerprintVerdict compare_fingerprints(const BuildFingerprint& plugin, const Bu
 
   const auto theirs = number(plugin.libstdcxx), ours = number(host.libstdcxx);
   if (!theirs || !ours || *theirs > *ours)
-    verdict.mismatches.push_back(side_by_side("libstdc++ (must be no newer than the host's)", plugin.libstdcxx, host.libstdcxx));
+    verdict.mismatches.push_back(
+        side_by_side("libstdc++ (must be no newer than the host's)", plugin.libstdcxx, host.libstdcxx));
   if (plugin.compiler != host.compiler)
     verdict.warnings.push_back(side_by_side("compiler", plugin.compiler, host.compiler));
   return verdict;
@@ -152,7 +153,10 @@ std::string FingerprintVerdict::render() const {
   if (parts.empty()) return {};
   std::string text = fits() ? "built differently: " : "does not fit this host: ";
   for (std::size_t i = 0; i < parts.size(); ++i) text += (i ? "; " : "") + parts[i];
-  if (!fits()) text += "; rebuild it against this host: cmake -S <plugin> -B <build> -DConclave_DIR=<host's build or lib/cmake/Conclave> && cmake --build <build>";
+  if (!fits())
+    text +=
+        "; rebuild it against this host: cmake -S <plugin> -B <build> -DConclave_DIR=<host's build or "
+        "lib/cmake/Conclave> && cmake --build <build>";
   return text;
 }
 

@@ -17,7 +17,7 @@ namespace conclave {
 
 /// The fields of the note; "" where a line is missing.
 struct BuildFingerprint {
-  std::string sdk;           ///< hash of the public SDK headers
+  std::string sdk; ///< hash of the public SDK headers
   std::string sdk_version;
   std::string torch, cuda;   ///< empty for a plugin without tensors
   std::string cxx11_abi;     ///< "1" or "0"

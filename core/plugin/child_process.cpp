@@ -185,7 +185,8 @@ Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::
       outcome.timed_out = true;
       break;
     }
-    std::array<pollfd, 2> polls{{{output_open ? output.read_end() : -1, POLLIN, 0}, {errors_open ? errors.read_end() : -1, POLLIN, 0}}};
+    std::array<pollfd, 2> polls{
+        {{output_open ? output.read_end() : -1, POLLIN, 0}, {errors_open ? errors.read_end() : -1, POLLIN, 0}}};
     // Now and then look at the clocks, and at the child: a grandchild may hold the pipes open after it has ended.
     const int ready = ::poll(polls.data(), polls.size(), 100);
     if (ready < 0 && errno != EINTR) return refuse(errno);

@@ -36,12 +36,9 @@ Json describe_option(const OptionSpec& spec) {
 
 std::string describe_json(const PluginDescriptor& descriptor) {
   const PluginInfo& info = descriptor.info;
-  Json json{{"id", info.id},
-            {"kind", descriptor.kind},
-            {"version", info.version},
-            {"output_revision", info.output_revision},
-            {"summary", info.summary},
-            {"licence", info.licence},
+  Json json{{"id", info.id},           {"kind", descriptor.kind},
+            {"version", info.version}, {"output_revision", info.output_revision},
+            {"summary", info.summary}, {"licence", info.licence},
             {"options", Json::array()}};
   for (const OptionSpec& spec : descriptor.options.specs()) json["options"].push_back(describe_option(spec));
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);

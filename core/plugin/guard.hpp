@@ -58,7 +58,11 @@ auto guard(const char* plugin, const char* call, F&& body) {
     } catch (...) {
       return Status{describe_current_exception(plugin, call)};
     }
-  } else if constexpr (requires(R r) { r.ok(); r.value(); r.error(); }) {
+  } else if constexpr (requires(R r) {
+                         r.ok();
+                         r.value();
+                         r.error();
+                       }) {
     try {
       R result = std::forward<F>(body)();
       if (result.ok() || !result.error().where.empty()) return result;

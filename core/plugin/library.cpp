@@ -52,7 +52,8 @@ std::string check_descriptor(const PluginDescriptor& descriptor) {
   return {};
 }
 
-Result<std::unique_ptr<const PluginDescriptors>> open_library(const std::filesystem::path& file, bool* missing_dependency) {
+Result<std::unique_ptr<const PluginDescriptors>> open_library(const std::filesystem::path& file,
+                                                              bool* missing_dependency) {
   const std::string where = file.string();
   if (missing_dependency) *missing_dependency = false;
   // RTLD_NODELETE: neither the destructor below nor anything else unloads it; instances and types stay valid to the end.
@@ -69,21 +70,25 @@ Result<std::unique_ptr<const PluginDescriptors>> open_library(const std::filesys
   });
   if (!loaded.ok()) return loaded.error();
   if (!library.has(plugin_entry_symbol))
-    return unsupported(std::string("does not export ") + plugin_entry_symbol, "use CONCLAVE_PLUGINS(...) in one of its sources", where);
+    return unsupported(std::string("does not export ") + plugin_entry_symbol,
+                       "use CONCLAVE_PLUGINS(...) in one of its sources", where);
 
   auto opened = guard(where.c_str(), "entry", [&]() -> Result<std::unique_ptr<const PluginDescriptors>> {
     const auto entry = reinterpret_cast<PluginEntry>(library.get<PluginDescriptors*() noexcept>(plugin_entry_symbol));
     std::unique_ptr<PluginDescriptors> descriptors(entry());
     if (!descriptors) {
       const std::string threw = take_entry_failure();
-      return unsupported("its entry returned null" + (threw.empty() ? std::string() : ": an option table or descriptor threw: " + threw),
+      return unsupported("its entry returned null" +
+                             (threw.empty() ? std::string() : ": an option table or descriptor threw: " + threw),
                          {}, where);
     }
     if (descriptors->empty()) return unsupported("holds no plugin", {}, where);
     std::set<std::string> ids;
     for (PluginDescriptor& descriptor : *descriptors) {
-      if (const std::string problem = check_descriptor(descriptor); !problem.empty()) return unsupported(problem, {}, where);
-      if (!ids.insert(descriptor.info.id).second) return unsupported("holds " + descriptor.info.id + " twice", {}, where);
+      if (const std::string problem = check_descriptor(descriptor); !problem.empty())
+        return unsupported(problem, {}, where);
+      if (!ids.insert(descriptor.info.id).second)
+        return unsupported("holds " + descriptor.info.id + " twice", {}, where);
       descriptor.library = where;
     }
     return std::unique_ptr<const PluginDescriptors>(std::move(descriptors));

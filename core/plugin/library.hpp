@@ -27,6 +27,7 @@ std::string check_descriptor(const PluginDescriptor& descriptor);
 /// The library's descriptors with `library` filled in, each checked, ids unique. Errors have the file as their place:
 /// it cannot be opened, has no entry, the entry returned null, or a descriptor is bad.
 /// `missing_dependency` (may be null) is set when dlopen itself failed: mending the machine can cure that.
-Result<std::unique_ptr<const PluginDescriptors>> open_library(const std::filesystem::path& file, bool* missing_dependency = nullptr);
+Result<std::unique_ptr<const PluginDescriptors>> open_library(const std::filesystem::path& file,
+                                                              bool* missing_dependency = nullptr);
 
 } // namespace conclave

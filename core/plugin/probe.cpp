@@ -78,7 +78,8 @@ std::vector<ProbeResult> probe(const std::filesystem::path& self, const std::vec
       const std::string said = last_line(outcome->errors);
       const std::string how = outcome->describe();
       bad.problem = (began ? "probing it in a child process: " : "the child process that was to probe it: ") +
-                    (how.empty() ? "it ended the process without an answer" : how) + (said.empty() ? "" : " (it said: " + said + ")");
+                    (how.empty() ? "it ended the process without an answer" : how) +
+                    (said.empty() ? "" : " (it said: " + said + ")");
       bad.lasting = began;
     } else {
       first = next; // others had been opened before it: once more, alone in its child so far

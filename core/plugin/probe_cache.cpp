@@ -18,9 +18,9 @@ ProbeCache::ProbeCache(std::filesystem::path directory) : directory_(std::move(d
 std::filesystem::path ProbeCache::path_of(const std::string& sha256) const {
   // Another host build may answer differently for the same library. 16 digits are plenty between builds of one user.
   const BuildFingerprint& host = host_fingerprint();
-  static const std::string of_host =
-      sha256_text("probe 1\n" + host.sdk + "\n" + host.torch + "\n" + host.cuda + "\n" + host.compiler + "\n" + host.sanitizer)
-          .substr(0, 16);
+  static const std::string of_host = sha256_text("probe 1\n" + host.sdk + "\n" + host.torch + "\n" + host.cuda + "\n" +
+                                                 host.compiler + "\n" + host.sanitizer)
+                                         .substr(0, 16);
   return directory_ / (sha256 + "-" + of_host + ".json");
 }
 

@@ -21,8 +21,8 @@ namespace {
 struct Library {
   std::filesystem::path file;
   std::string sha256;
-  std::string warning;                                  ///< of the fingerprint
-  std::string problem;                                  ///< why it is quarantined; "" when usable
+  std::string warning; ///< of the fingerprint
+  std::string problem; ///< why it is quarantined; "" when usable
   std::vector<ProbedPlugin> plugins;
   std::unique_ptr<const PluginDescriptors> descriptors; ///< null until loaded
 };
@@ -106,7 +106,8 @@ void PluginRegistry::Impl::ask() {
     }
     library->plugins = std::move(known->plugins);
     library->problem = std::move(known->problem);
-    if (!library->problem.empty()) library->problem += " (known from an earlier probe; `conclave plugins --rescan` tries again)";
+    if (!library->problem.empty())
+      library->problem += " (known from an earlier probe; `conclave plugins --rescan` tries again)";
   }
   std::vector<std::filesystem::path> files;
   for (const Library* library : unknown) files.push_back(library->file);
@@ -134,7 +135,8 @@ void PluginRegistry::Impl::publish() {
       const auto [taken, fresh] = usable.try_emplace(info.id, Held{library.get(), &plugin});
       if (!fresh) {
         row.state = "quarantined";
-        row.reason = "the id " + info.id + " is taken by " + taken->second.library->file.string() + ", earlier on the plugin path";
+        row.reason = "the id " + info.id + " is taken by " + taken->second.library->file.string() +
+                     ", earlier on the plugin path";
       } else if (!library->warning.empty()) {
         row.state = "warning";
         row.reason = library->warning;
@@ -185,7 +187,9 @@ Error PluginRegistry::Impl::refuse(std::string_view id) const {
   return invalid("no plugin is called " + std::string(id), std::move(fix));
 }
 
-PluginRegistry::PluginRegistry(Settings settings) : impl_(std::make_unique<Impl>()) { impl_->settings = std::move(settings); }
+PluginRegistry::PluginRegistry(Settings settings) : impl_(std::make_unique<Impl>()) {
+  impl_->settings = std::move(settings);
+}
 PluginRegistry::~PluginRegistry() = default;
 
 void PluginRegistry::scan() {

@@ -23,17 +23,21 @@ std::string cache_key(const PluginBlock& block, bool with_selection) {
   const OptionTable& table = block.descriptor->options;
   for (const auto& [name, text] : table.render(block.options.get())) {
     const OptionSpec* spec = table.find(name);
-    if (spec->affects == Affects::numerics || (with_selection && spec->affects == Affects::selection)) key += "\n" + name + "=" + text;
+    if (spec->affects == Affects::numerics || (with_selection && spec->affects == Affects::selection))
+      key += "\n" + name + "=" + text;
   }
-  for (const auto& child : block.children) key += "\n" + child.request.key + "{" + cache_key(child.block, with_selection) + "}";
+  for (const auto& child : block.children)
+    key += "\n" + child.request.key + "{" + cache_key(child.block, with_selection) + "}";
   return key;
 }
 
 } // namespace
 
 std::filesystem::path default_cache_directory() {
-  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0') return std::filesystem::path(xdg) / "conclave";
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') return std::filesystem::path(home) / ".cache/conclave";
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0')
+    return std::filesystem::path(xdg) / "conclave";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+    return std::filesystem::path(home) / ".cache/conclave";
   return std::filesystem::temp_directory_path() / "conclave-cache";
 }
 
@@ -68,8 +72,10 @@ Result<data::PrepareRequest> assemble_prepare(const Experiment& experiment, Host
   request.tokenizer_sample_bytes = section.tokenizer_sample;
   request.drop_invalid_utf8 = section.invalid_utf8 == InvalidUtf8::drop;
   request.seed = experiment.seed;
-  request.cache = section.cache.value.empty() ? default_cache_directory() / "data" : std::filesystem::path(section.cache.value);
-  request.workers = section.workers > 0 ? section.workers : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  request.cache =
+      section.cache.value.empty() ? default_cache_directory() / "data" : std::filesystem::path(section.cache.value);
+  request.workers =
+      section.workers > 0 ? section.workers : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   return request;
 }
 
@@ -80,7 +86,8 @@ data::PlanSettings training_plan(const Experiment& experiment, int data_rank, in
   plan.max_length = experiment.data.length.max;
   plan.bucket_step = experiment.data.batching.bucket_step;
   plan.global_batch = experiment.train.batch;
-  plan.micro_batch = experiment.train.micro_batch > 0 ? experiment.train.micro_batch : Count(experiment.train.batch / data_ranks);
+  plan.micro_batch =
+      experiment.train.micro_batch > 0 ? experiment.train.micro_batch : Count(experiment.train.batch / data_ranks);
   plan.data_rank = data_rank;
   plan.data_ranks = data_ranks;
   plan.seed = experiment.seed;
@@ -92,6 +99,7 @@ data::PlanSettings held_out_plan(const Experiment& experiment, int domain) {
   plan.split = data::Split::held_out;
   plan.only_domain = domain;
   plan.global_batch = plan.micro_batch;
+  plan.seed = 0; // the same held-out batches whatever the run's seed: runs stay comparable
   return plan;
 }
 
@@ -106,7 +114,8 @@ Result<TrainPlugins> assemble_training(const Experiment& experiment, HostService
   return plugins;
 }
 
-Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& experiment, HostServices& host, int rank, int local_rank) {
+Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& experiment, HostServices& host, int rank,
+                                                         int local_rank) {
   std::vector<Observer::Watched> monitors;
   for (const auto& block : experiment.monitors) {
     CONCLAVE_ASSIGN(auto monitor, instantiate<Monitor>(block, contexts(host)));
@@ -124,19 +133,23 @@ void add_advice(const Experiment& experiment, HostServices& host, Diagnostics& d
   if (auto optimizer = instantiate<Optimizer>(experiment.optimizer, contexts(host)); optimizer.ok()) {
     input.peak_learning_rate = optimizer.value()->peak_learning_rate();
   } else {
-    diagnostics.error(experiment.optimizer.where, experiment.optimizer.key, optimizer.error().what, optimizer.error().fix);
+    diagnostics.error(experiment.optimizer.where, experiment.optimizer.key, optimizer.error().what,
+                      optimizer.error().fix);
   }
   if (auto scheduler = instantiate<Scheduler>(experiment.scheduler, contexts(host)); scheduler.ok()) {
     const ScheduleExtent extent{experiment.train.steps, input.peak_learning_rate};
-    const auto warmup = guard(experiment.scheduler.id.c_str(), "warmup_steps", [&] { return scheduler.value()->warmup_steps(extent); });
+    const auto warmup =
+        guard(experiment.scheduler.id.c_str(), "warmup_steps", [&] { return scheduler.value()->warmup_steps(extent); });
     if (warmup.ok()) input.warmup_steps = warmup.value();
   } else {
-    diagnostics.error(experiment.scheduler.where, experiment.scheduler.key, scheduler.error().what, scheduler.error().fix);
+    diagnostics.error(experiment.scheduler.where, experiment.scheduler.key, scheduler.error().what,
+                      scheduler.error().fix);
   }
   if (auto model = instantiate<Model>(experiment.model, contexts(host)); model.ok()) {
     // The vocabulary is the tokenizer's, known after prepare; a typical size serves for the order of magnitude.
     const ModelShape shape{32'000, experiment.data.length.max};
-    const auto summary = guard(experiment.model.id.c_str(), "summarize", [&] { return model.value()->summarize(shape, Mesh{}); });
+    const auto summary =
+        guard(experiment.model.id.c_str(), "summarize", [&] { return model.value()->summarize(shape, Mesh{}); });
     if (summary.ok())
       input.parameters = summary.value().parameters;
     else

@@ -38,7 +38,8 @@ struct TrainPlugins {
 };
 Result<TrainPlugins> assemble_training(const Experiment& experiment, HostServices& host);
 /// Only the monitors that this rank runs.
-Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& experiment, HostServices& host, int rank, int local_rank);
+Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& experiment, HostServices& host, int rank,
+                                                         int local_rank);
 
 /// Warm-up, learning rate and clip advice of the seed run, from live plugins in the check phase.
 void add_advice(const Experiment& experiment, HostServices& host, Diagnostics& diagnostics);

@@ -2,6 +2,7 @@
 
 #include "run/evaluation.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -10,10 +11,12 @@
 
 namespace conclave {
 
-Evaluation Evaluation::make(const Experiment& experiment, const std::shared_ptr<const data::TokenStore>& store, Logger& log) {
+Evaluation Evaluation::make(const Experiment& experiment, const std::shared_ptr<const data::TokenStore>& store,
+                            Logger& log) {
   Evaluation evaluation;
   evaluation.store_ = store;
   evaluation.batches_ = experiment.evaluate.batches;
+  evaluation.plan_rows_ = held_out_plan(experiment, 0).global_batch;
   if (evaluation.batches_ == 0) return evaluation;
   const auto entropy = data::unigram_entropy(*store, data::Split::held_out);
   for (std::size_t domain = 0; domain < store->domain_count(); ++domain) {
@@ -33,9 +36,12 @@ Result<EvaluationReport> Evaluation::run(StepEngine& engine, std::int64_t step, 
   double all_nll = 0, all_bytes = 0, all_entropy = 0;
   std::int64_t all_tokens = 0;
   for (const auto& [domain, plan, entropy] : domains_) {
+    // Never the same text twice: a small domain gives fewer batches.
+    const std::int64_t whole = plan->samples(domain) / plan_rows_;
+    const std::int64_t batches = std::clamp<std::int64_t>(whole, 1, batches_);
     double nll = 0;
     std::int64_t tokens = 0;
-    for (std::int64_t batch = 0; batch < batches_; ++batch) {
+    for (std::int64_t batch = 0; batch < batches; ++batch) {
       CONCLAVE_ASSIGN(const auto sums, engine.evaluate(plan->build(batch)));
       nll += sums.nll[domain];
       tokens += sums.tokens[domain];
@@ -53,8 +59,10 @@ Result<EvaluationReport> Evaluation::run(StepEngine& engine, std::int64_t step, 
   }
   if (all_tokens > 0) {
     report.metrics.push_back({"eval_nll", "nats", all_nll / static_cast<double>(all_tokens), Reduction::mean, {}});
-    report.metrics.push_back({"eval_bits_per_byte", "bits", all_nll / std::numbers::ln2 / all_bytes, Reduction::mean, {}});
-    report.metrics.push_back({"eval_unigram_entropy", "nats", all_entropy / static_cast<double>(all_tokens), Reduction::none, {}});
+    report.metrics.push_back(
+        {"eval_bits_per_byte", "bits", all_nll / std::numbers::ln2 / all_bytes, Reduction::mean, {}});
+    report.metrics.push_back(
+        {"eval_unigram_entropy", "nats", all_entropy / static_cast<double>(all_tokens), Reduction::none, {}});
   }
   return report;
 }

@@ -15,7 +15,8 @@ namespace conclave {
 class Evaluation {
  public:
   /// Domains whose held-out text does not fill one micro-batch are left out with a warning.
-  static Evaluation make(const Experiment& experiment, const std::shared_ptr<const data::TokenStore>& store, Logger& log);
+  static Evaluation make(const Experiment& experiment, const std::shared_ptr<const data::TokenStore>& store,
+                         Logger& log);
   [[nodiscard]] bool possible() const { return !domains_.empty(); }
   /// The same batches each time, so that values are comparable over steps. Metrics, for each domain and (without labels)
   /// over all evaluated tokens: eval_nll, eval_bits_per_byte, and eval_unigram_entropy, which a model must come below to
@@ -31,6 +32,7 @@ class Evaluation {
   std::shared_ptr<const data::TokenStore> store_;
   std::vector<DomainPlan> domains_;
   std::int64_t batches_ = 0;
+  std::int64_t plan_rows_ = 1; ///< sequences of a batch
 };
 
 } // namespace conclave

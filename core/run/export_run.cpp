@@ -18,14 +18,15 @@ namespace fs = std::filesystem;
 namespace {
 
 Result<std::unique_ptr<CheckpointReader>> open_source(const fs::path& source, Logger& log) {
-  if (!fs::exists(source)) return storage_error("there is nothing to export", "name a run directory or a checkpoint", source.string());
+  if (!fs::exists(source))
+    return storage_error("there is nothing to export", "name a run directory or a checkpoint", source.string());
   if (fs::exists(source / "manifest.json")) return open_checkpoint(source);
-  CheckpointStore::Settings settings;
-  settings.directory = source / "checkpoints";
-  if (!fs::exists(settings.directory))
-    return storage_error("this is neither a run directory nor a checkpoint", "name a folder with checkpoints/ or a manifest.json", source.string());
-  CONCLAVE_ASSIGN(auto store, open_checkpoint_store(std::move(settings)));
-  return store->open_latest([&log](const Error& damaged) { log.warning(damaged.render()); });
+  const fs::path checkpoints = source / "checkpoints";
+  if (!fs::exists(checkpoints))
+    return storage_error("this is neither a run directory nor a checkpoint",
+                         "name a folder with checkpoints/ or a manifest.json", source.string());
+  // The run may be going on: nothing in its folder is touched.
+  return open_latest_checkpoint(checkpoints, [&log](const Error& damaged) { log.warning(damaged.render()); });
 }
 
 /// The experiment as the checkpoint keeps it: resolved, with absolute paths.
@@ -35,7 +36,9 @@ Result<Experiment> load_resolved(const CheckpointReader& reader, const fs::path&
   std::ofstream(file) << text;
   Diagnostics diagnostics;
   auto experiment = load_experiment(file.string(), {}, registry, diagnostics);
-  if (!experiment) return invalid("the checkpoint's experiment does not load with this build:\n" + diagnostics.render(), "", reader.path().string());
+  if (!experiment)
+    return invalid("the checkpoint's experiment does not load with this build:\n" + diagnostics.render(), "",
+                   reader.path().string());
   return std::move(*experiment);
 }
 

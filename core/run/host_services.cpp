@@ -24,7 +24,8 @@ std::vector<Metric> MetricInbox::take() {
 
 class HostServices::Context final : public HostContext {
  public:
-  Context(HostServices& host, std::string id, std::string name) : host_(host), id_(std::move(id)), name_(std::move(name)) {}
+  Context(HostServices& host, std::string id, std::string name)
+      : host_(host), id_(std::move(id)), name_(std::move(name)) {}
 
   Phase phase() const noexcept override { return host_.settings_.phase; }
   const std::string& plugin_id() const noexcept override { return id_; }

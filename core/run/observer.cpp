@@ -75,8 +75,9 @@ struct Observer::Impl {
         continue;
       }
       off[i] = true;
-      log.write(LogLevel::warning, monitors[i].id,
-                status.error().render() + " (during " + task.name + "; this monitor is switched off, training goes on)");
+      log.write(
+          LogLevel::warning, monitors[i].id,
+          status.error().render() + " (during " + task.name + "; this monitor is switched off, training goes on)");
     }
   }
 };
@@ -101,7 +102,8 @@ void Observer::post(EvaluationReport report) {
 }
 
 void Observer::checkpoint_committed(std::int64_t step, std::string path) {
-  impl_->push("checkpoint", [step, path = std::move(path)](Monitor& monitor) { return monitor.checkpoint(step, path); });
+  impl_->push("checkpoint",
+              [step, path = std::move(path)](Monitor& monitor) { return monitor.checkpoint(step, path); });
 }
 
 void Observer::drain() { impl_->drain(); }

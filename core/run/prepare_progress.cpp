@@ -57,16 +57,19 @@ std::vector<std::string> describe_prepared(const data::PrepareReport& report, co
   }
   for (const auto& name : order) {
     const Sums& sums = filters[name];
-    std::string line = "data: " + name + " kept " + std::to_string(sums.kept) + " documents, dropped " + std::to_string(sums.dropped);
+    std::string line =
+        "data: " + name + " kept " + std::to_string(sums.kept) + " documents, dropped " + std::to_string(sums.dropped);
     std::string reasons;
-    for (const auto& [reason, documents] : sums.reasons) reasons += (reasons.empty() ? "" : ", ") + std::to_string(documents) + " " + reason;
+    for (const auto& [reason, documents] : sums.reasons)
+      reasons += (reasons.empty() ? "" : ", ") + std::to_string(documents) + " " + reason;
     if (!reasons.empty()) line += " (" + reasons + ")";
     lines.push_back(std::move(line));
   }
   for (std::size_t domain = 0; domain < store.domain_count(); ++domain) {
     char line[256];
-    std::snprintf(line, sizeof line, "data: %-14s share %5.1f %%  %9lld train tokens in %lld documents, %lld held out", store.domain_name(domain).c_str(),
-                  100 * store.share(domain), static_cast<long long>(store.tokens(data::Split::train, domain)),
+    std::snprintf(line, sizeof line, "data: %-14s share %5.1f %%  %9lld train tokens in %lld documents, %lld held out",
+                  store.domain_name(domain).c_str(), 100 * store.share(domain),
+                  static_cast<long long>(store.tokens(data::Split::train, domain)),
                   static_cast<long long>(store.documents(data::Split::train, domain)),
                   static_cast<long long>(store.tokens(data::Split::held_out, domain)));
     lines.emplace_back(line);

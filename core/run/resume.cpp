@@ -10,7 +10,8 @@ using nlohmann::json;
 
 std::string to_json(const CheckpointMeta& meta) {
   json settings = json::object();
-  for (const auto& [key, setting] : meta.settings) settings[key] = {{"value", setting.value}, {"affects", to_string(setting.affects)}};
+  for (const auto& [key, setting] : meta.settings)
+    settings[key] = {{"value", setting.value}, {"affects", to_string(setting.affects)}};
   return json{{"config_hash", meta.config_hash}, {"plan_digest", meta.plan_digest}, {"store_digest", meta.store_digest},
               {"vocabulary", meta.vocabulary},   {"tokenizer", meta.tokenizer_id},  {"model", meta.model_id},
               {"settings", std::move(settings)}}
@@ -32,7 +33,8 @@ Result<CheckpointMeta> parse_checkpoint_meta(const std::string& text) {
       Experiment::Setting setting;
       setting.value = entry.value("value", "");
       const std::string affects = entry.value("affects", "numerics");
-      for (const Affects candidate : {Affects::numerics, Affects::selection, Affects::speed, Affects::io, Affects::naming})
+      for (const Affects candidate :
+           {Affects::numerics, Affects::selection, Affects::speed, Affects::io, Affects::naming})
         if (affects == to_string(candidate)) setting.affects = candidate;
       meta.settings[key] = std::move(setting);
     }
@@ -42,8 +44,8 @@ Result<CheckpointMeta> parse_checkpoint_meta(const std::string& text) {
 
 Result<ResumeDecision> compare_for_resume(const CheckpointMeta& then, const CheckpointMeta& now, bool allow_change) {
   if (then.vocabulary != now.vocabulary)
-    return invalid("the checkpoint has a vocabulary of " + std::to_string(then.vocabulary) + " tokens, the experiment's tokenizer one of " +
-                       std::to_string(now.vocabulary),
+    return invalid("the checkpoint has a vocabulary of " + std::to_string(then.vocabulary) +
+                       " tokens, the experiment's tokenizer one of " + std::to_string(now.vocabulary),
                    "use the tokenizer of the checkpoint's run");
   ResumeDecision decision;
   std::set<std::string> keys;
@@ -71,8 +73,8 @@ Result<ResumeDecision> compare_for_resume(const CheckpointMeta& then, const Chec
                    "restore it, start a new run, or add --allow-change to accept and record it");
   if (then.plan_digest != now.plan_digest) {
     if (!allow_change)
-      return invalid("the prepared data or the order of its batches is not the checkpoint's (plan " + then.plan_digest.substr(0, 12) +
-                         ", now " + now.plan_digest.substr(0, 12) + ")",
+      return invalid("the prepared data or the order of its batches is not the checkpoint's (plan " +
+                         then.plan_digest.substr(0, 12) + ", now " + now.plan_digest.substr(0, 12) + ")",
                      "restore the input data, or add --allow-change to accept and record it");
     decision.allowed.emplace_back("data plan", then.plan_digest + " -> " + now.plan_digest);
   }

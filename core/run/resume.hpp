@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "config/experiment.hpp"
 #include "conclave/status.hpp"
+#include "config/experiment.hpp"
 
 namespace conclave {
 

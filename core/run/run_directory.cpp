@@ -36,14 +36,18 @@ std::string utc_now(const char* format) {
 std::string cpu_model() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);)
-    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
   return "unknown";
 }
 
 json machine() {
   utsname name{};
   uname(&name);
-  return {{"host", name.nodename}, {"kernel", name.release}, {"cpu", cpu_model()}, {"cores", std::thread::hardware_concurrency()}};
+  return {{"host", name.nodename},
+          {"kernel", name.release},
+          {"cpu", cpu_model()},
+          {"cores", std::thread::hardware_concurrency()}};
 }
 
 void collect(const PluginBlock& block, std::set<std::string>& ids) {
@@ -54,7 +58,8 @@ void collect(const PluginBlock& block, std::set<std::string>& ids) {
 
 std::set<std::string> plugin_ids(const Experiment& e) {
   std::set<std::string> ids;
-  for (const auto* block : {&e.model, &e.optimizer, &e.scheduler, &e.checkpoint, &e.data.tokenizer}) collect(*block, ids);
+  for (const auto* block : {&e.model, &e.optimizer, &e.scheduler, &e.checkpoint, &e.data.tokenizer})
+    collect(*block, ids);
   for (const auto& domain : e.data.domains) collect(domain.source, ids);
   for (const auto& block : e.data.filters) collect(block, ids);
   for (const auto& block : e.monitors) collect(block, ids);
@@ -64,7 +69,8 @@ std::set<std::string> plugin_ids(const Experiment& e) {
 Status errno_error(const fs::path& path, const char* doing) {
   const int code = errno;
   return storage_error(std::string(doing) + ": " + std::strerror(code),
-                       code == ENOSPC ? "free space on that disk" : "check the path and its permissions", path.string());
+                       code == ENOSPC ? "free space on that disk" : "check the path and its permissions",
+                       path.string());
 }
 
 Status sync_path(const fs::path& path, int flags) {
@@ -95,10 +101,12 @@ Result<fs::path> latest_run_directory(const fs::path& root, const std::string& n
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(root, error)) {
     const std::string leaf = entry.path().filename().string();
-    if (leaf.rfind(name + "-", 0) == 0 && fs::exists(entry.path() / "record.json", error)) found.push_back(entry.path());
+    if (leaf.rfind(name + "-", 0) == 0 && fs::exists(entry.path() / "record.json", error))
+      found.push_back(entry.path());
   }
   if (found.empty())
-    return storage_error("no run of '" + name + "' to resume", "name one with --run-dir, or start without --resume", root.string());
+    return storage_error("no run of '" + name + "' to resume", "name one with --run-dir, or start without --resume",
+                         root.string());
   // Names hold the UTC start; another experiment's name may extend this one's, so the newest record decides.
   return *std::max_element(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
     return fs::last_write_time(a / "record.json") < fs::last_write_time(b / "record.json");
@@ -107,12 +115,14 @@ Result<fs::path> latest_run_directory(const fs::path& root, const std::string& n
 
 RunDirectory::~RunDirectory() = default;
 
-Result<std::unique_ptr<RunDirectory>> RunDirectory::open(const Experiment& experiment, const fs::path& chosen, const fs::path& root,
-                                                         bool resume) {
+Result<std::unique_ptr<RunDirectory>> RunDirectory::open(const Experiment& experiment, const fs::path& chosen,
+                                                         const fs::path& root, bool resume) {
   std::unique_ptr<RunDirectory> self(new RunDirectory());
-  self->path_ = fs::absolute(chosen.empty() ? root / (experiment.name + "-" + utc_now("%Y%m%dT%H%M%SZ") + "-" + experiment.hash.substr(0, 8))
-                                            : chosen)
-                    .lexically_normal();
+  self->path_ =
+      fs::absolute(chosen.empty()
+                       ? root / (experiment.name + "-" + utc_now("%Y%m%dT%H%M%SZ") + "-" + experiment.hash.substr(0, 8))
+                       : chosen)
+          .lexically_normal();
   std::error_code error;
   fs::create_directories(self->checkpoints(), error);
   if (error || ::access(self->path_.c_str(), W_OK) != 0 || ::access(self->checkpoints().c_str(), W_OK) != 0)
@@ -122,18 +132,20 @@ Result<std::unique_ptr<RunDirectory>> RunDirectory::open(const Experiment& exper
   if (!resume) {
     for (const auto& entry : fs::directory_iterator(self->checkpoints(), error))
       if (fs::exists(entry.path() / "manifest.json"))
-        return storage_error("the run directory already holds checkpoints", "add --resume to go on, or choose another --run-dir",
-                             self->path_.string());
+        return storage_error("the run directory already holds checkpoints",
+                             "add --resume to go on, or choose another --run-dir", self->path_.string());
   }
   std::ifstream record(self->path_ / "record.json");
   if (record) {
     const json parsed = json::parse(record, nullptr, false);
-    if (parsed.is_object() && parsed.contains("attempts")) self->attempt_ = static_cast<std::int64_t>(parsed["attempts"].size());
+    if (parsed.is_object() && parsed.contains("attempts"))
+      self->attempt_ = static_cast<std::int64_t>(parsed["attempts"].size());
   }
   return self;
 }
 
-Status RunDirectory::write_record(const Experiment& experiment, const PluginRegistry& registry, const AttemptRecord& attempt) {
+Status RunDirectory::write_record(const Experiment& experiment, const PluginRegistry& registry,
+                                  const AttemptRecord& attempt) {
   std::error_code error;
   const fs::path authored = path_ / "experiment";
   fs::create_directories(authored, error);
@@ -144,7 +156,9 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
     if (relative.empty() || *relative.begin() == "..") relative = fs::path("extends") / fs::path(file).filename();
     fs::create_directories((authored / relative).parent_path(), error);
     fs::copy_file(file, authored / relative, fs::copy_options::overwrite_existing, error);
-    if (error) return storage_error("cannot copy the experiment: " + error.message(), "check the disk", (authored / relative).string());
+    if (error)
+      return storage_error("cannot copy the experiment: " + error.message(), "check the disk",
+                           (authored / relative).string());
   }
   CONCLAVE_RETURN_IF_ERROR(write_file_atomically(path_ / "resolved.yaml", experiment.resolved_yaml));
 
@@ -166,12 +180,9 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
   record["plugins"] = json::object();
   for (const auto& id : plugin_ids(experiment))
     record["plugins"][id] = {{"file", registry.file_of(id).string()}, {"sha256", registry.sha256_of(id)}};
-  json entry = {{"attempt", attempt_},
-                {"started", utc_now("%Y-%m-%dT%H:%M:%SZ")},
-                {"pid", getpid()},
-                {"machine", machine()},
-                {"device", attempt.device},
-                {"first_step", attempt.first_step}};
+  json entry = {{"attempt", attempt_},      {"started", utc_now("%Y-%m-%dT%H:%M:%SZ")},
+                {"pid", getpid()},          {"machine", machine()},
+                {"device", attempt.device}, {"first_step", attempt.first_step}};
   if (!attempt.resumed_from.empty()) entry["resumed_from"] = attempt.resumed_from;
   if (!attempt.allowed_changes.empty()) entry["allowed_changes"] = attempt.allowed_changes;
   record["attempts"].push_back(std::move(entry));

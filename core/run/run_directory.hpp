@@ -28,7 +28,7 @@ namespace conclave {
 struct AttemptRecord {
   std::int64_t first_step = 0;
   std::string device;
-  std::string resumed_from; ///< checkpoint path; "" for a fresh start
+  std::string resumed_from;                                         ///< checkpoint path; "" for a fresh start
   std::vector<std::pair<std::string, std::string>> allowed_changes; ///< key: "old -> new" under --allow-change
 };
 

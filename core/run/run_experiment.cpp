@@ -48,7 +48,8 @@ class Run {
     if (!outcome.ok()) {
       code = exit_code(outcome.error().code);
       reason = outcome.error().render();
-      if (outcome.error().code == Code::internal) reason += " (a bug: please report it with the run directory's log and record.json)";
+      if (outcome.error().code == Code::internal)
+        reason += " (a bug: please report it with the run directory's log and record.json)";
       log_.write(LogLevel::error, {}, reason);
     } else {
       step = outcome.value().step;
@@ -70,7 +71,8 @@ class Run {
 
  private:
   Result<LoopOutcome> phases() {
-    CONCLAVE_ASSIGN(const RankInfo ranks, resolve_ranks([](const char* name) -> const char* { return std::getenv(name); }));
+    CONCLAVE_ASSIGN(const RankInfo ranks,
+                    resolve_ranks([](const char* name) -> const char* { return std::getenv(name); }));
     CONCLAVE_RETURN_IF_ERROR(check_layout(ranks));
     CONCLAVE_ASSIGN(stop_, StopSignal::install());
     if (!request_.prepare_only) CONCLAVE_RETURN_IF_ERROR(open_directory());
@@ -79,7 +81,8 @@ class Run {
     services.log = &log_;
     services.seed = experiment_.seed;
     services.phase = Phase::prepare;
-    services.worker_threads = experiment_.data.workers > 0 ? experiment_.data.workers : static_cast<int>(std::thread::hardware_concurrency());
+    services.worker_threads =
+        experiment_.data.workers > 0 ? experiment_.data.workers : static_cast<int>(std::thread::hardware_concurrency());
     services.cache = default_cache_directory() / "plugins";
     services.scratch = directory_ != nullptr ? directory_->path() / "scratch" : default_cache_directory() / "scratch";
     services.stop = stop_->token();
@@ -103,11 +106,12 @@ class Run {
     const ParallelSizes sizes{p.tensor, p.pipeline, p.expert, p.data};
     CONCLAVE_ASSIGN(const int data, resolve_data_ranks(sizes, ranks.world_size, 0));
     if (ranks.world_size > 1 || p.tensor * p.pipeline * p.expert * data > 1)
-      return unsupported("this version trains on one rank; the experiment or the launcher asks for " +
-                             std::to_string(std::max(ranks.world_size, p.tensor * p.pipeline * data)) + " (tensor " + std::to_string(p.tensor) +
-                             ", pipeline " + std::to_string(p.pipeline) + ", expert " + std::to_string(p.expert) + ", data " +
-                             std::to_string(data) + ")",
-                         "missing: process groups and the parallel operators; run with --set parallel.tensor=1 and so on");
+      return unsupported(
+          "this version trains on one rank; the experiment or the launcher asks for " +
+              std::to_string(std::max(ranks.world_size, p.tensor * p.pipeline * data)) + " (tensor " +
+              std::to_string(p.tensor) + ", pipeline " + std::to_string(p.pipeline) + ", expert " +
+              std::to_string(p.expert) + ", data " + std::to_string(data) + ")",
+          "missing: process groups and the parallel operators; run with --set parallel.tensor=1 and so on");
     return {};
   }
 
@@ -117,8 +121,10 @@ class Run {
     resume_path_ = request_.resume_path;
     if (request_.resume) {
       if (!resume_path_.empty() && !fs::exists(resume_path_))
-        return storage_error("there is nothing to resume from", "check the path given to --resume", resume_path_.string());
-      if (!resume_path_.empty() && !fs::exists(resume_path_ / "manifest.json") && fs::exists(resume_path_ / "record.json")) {
+        return storage_error("there is nothing to resume from", "check the path given to --resume",
+                             resume_path_.string());
+      if (!resume_path_.empty() && !fs::exists(resume_path_ / "manifest.json") &&
+          fs::exists(resume_path_ / "record.json")) {
         if (chosen.empty()) chosen = resume_path_;
         resume_path_.clear();
       } else if (!resume_path_.empty() && chosen.empty()) {
@@ -168,7 +174,8 @@ class Run {
     stage_request.master = stage_request.compute == at::kDouble ? at::kDouble : at::kFloat;
     stage_request.recompute = experiment_.train.recompute ? Recompute::layer : Recompute::none;
     stage_request.device = device_.device;
-    CONCLAVE_ASSIGN(auto stage, guard(model_id, "make_stage", [&] { return plugins_.model->make_stage(stage_request); }));
+    CONCLAVE_ASSIGN(auto stage,
+                    guard(model_id, "make_stage", [&] { return plugins_.model->make_stage(stage_request); }));
 
     EngineSettings settings;
     settings.device = device_.device;
@@ -178,12 +185,16 @@ class Run {
     settings.clip_grad_norm = experiment_.train.clip_grad_norm;
     settings.grad_norm_limit = experiment_.train.grad_norm_limit;
     const auto& scale = experiment_.precision.loss_scale;
-    settings.loss_scale = {experiment_.precision.compute == Compute::fp16, scale.initial, scale.growth, scale.backoff, scale.minimum,
+    settings.loss_scale = {experiment_.precision.compute == Compute::fp16,
+                           scale.initial,
+                           scale.growth,
+                           scale.backoff,
+                           scale.minimum,
                            scale.interval};
     settings.total_steps = experiment_.train.steps;
     settings.domains = store_->domain_count();
-    CONCLAVE_ASSIGN(engine_, make_step_engine(settings, std::move(stage), plugins_.optimizer, experiment_.optimizer.id, plugins_.scheduler,
-                                              experiment_.model.id));
+    CONCLAVE_ASSIGN(engine_, make_step_engine(settings, std::move(stage), plugins_.optimizer, experiment_.optimizer.id,
+                                              plugins_.scheduler, experiment_.model.id));
     char line[256];
     std::snprintf(line, sizeof line, "model: %.2fM parameters, %.2fM active for a token; device %s, compute %s",
                   static_cast<double>(summary_.parameters) / 1e6, static_cast<double>(summary_.active_parameters) / 1e6,
@@ -205,6 +216,7 @@ class Run {
     settings.directory = directory_->checkpoints();
     settings.policy = plugins_.checkpoint;
     settings.policy_id = experiment_.checkpoint.id;
+    settings.warn = [this](const Error& trouble) { log_.warning(trouble.render()); };
     settings.committed = [this](const CheckpointEntry& entry) {
       if (observer_ != nullptr) observer_->checkpoint_committed(entry.step, entry.path.string());
     };
@@ -219,7 +231,8 @@ class Run {
       } else if (checkpoints_->list().empty()) {
         log_.warning("no checkpoint was committed in " + directory_->path().string() + " yet: starting from step 0");
       } else {
-        CONCLAVE_ASSIGN(reader, checkpoints_->open_latest([this](const Error& damaged) { log_.warning(damaged.render()); }));
+        CONCLAVE_ASSIGN(reader,
+                        checkpoints_->open_latest([this](const Error& damaged) { log_.warning(damaged.render()); }));
       }
       if (reader != nullptr) CONCLAVE_RETURN_IF_ERROR(restore(*reader, attempt));
     }
@@ -231,12 +244,14 @@ class Run {
     CONCLAVE_ASSIGN(const CheckpointMeta then, parse_checkpoint_meta(reader.meta_json()));
     CONCLAVE_ASSIGN(ResumeDecision decision, compare_for_resume(then, meta_, request_.allow_change));
     for (const auto& note : decision.notes) log_.warning("changed since the checkpoint: " + note);
-    for (const auto& [key, change] : decision.allowed) log_.warning("changed since the checkpoint and allowed: " + key + ": " + change);
+    for (const auto& [key, change] : decision.allowed)
+      log_.warning("changed since the checkpoint and allowed: " + key + ": " + change);
     attempt.allowed_changes = std::move(decision.allowed);
     CONCLAVE_RETURN_IF_ERROR(engine_->restore(reader));
     for (const auto& [name, plugin] : stateful_plugins()) {
       if (const auto state = reader.states().find(name); state != reader.states().end())
-        CONCLAVE_RETURN_IF_ERROR(guard(name.c_str(), "load", [&plugin = plugin, &state] { return plugin->load(state->second); }));
+        CONCLAVE_RETURN_IF_ERROR(
+            guard(name.c_str(), "load", [&plugin = plugin, &state] { return plugin->load(state->second); }));
     }
     first_step_ = reader.step();
     attempt.resumed_from = reader.path().string();
@@ -313,8 +328,9 @@ class Run {
     const double nll = total("eval_nll"), entropy = total("eval_unigram_entropy");
     if (std::isfinite(nll)) {
       char line[256];
-      std::snprintf(line, sizeof line, "held-out nll %.4f nats a token, %.4f below the entropy of its unigrams (%.4f); %.4f bits a byte", nll,
-                    entropy - nll, entropy, total("eval_bits_per_byte"));
+      std::snprintf(line, sizeof line,
+                    "held-out nll %.4f nats a token, %.4f below the entropy of its unigrams (%.4f); %.4f bits a byte",
+                    nll, entropy - nll, entropy, total("eval_bits_per_byte"));
       log_.info(line);
     }
     const std::string directory = directory_->path().string();
@@ -323,8 +339,8 @@ class Run {
     if (code == 75 || outcome.step < experiment_.train.steps) {
       log_.info("next: conclave run " + file + " --run-dir " + directory + " --resume");
     } else {
-      log_.info("next: conclave config show " + file + "\n      conclave export " + directory + " --to hf out/\n      tensorboard --logdir " +
-                directory);
+      log_.info("next: conclave config show " + file + "\n      conclave export " + directory +
+                " --to hf out/\n      tensorboard --logdir " + directory);
     }
   }
 

@@ -16,8 +16,8 @@ namespace conclave {
 struct RunRequest {
   std::filesystem::path run_directory; ///< "" = runs/<name>-<UTC>-<hash>
   bool resume = false;
-  std::filesystem::path resume_path;   ///< "" = newest good checkpoint of the run directory
-  std::int64_t stop_after = 0;         ///< checkpoint after this step and end with 0; 0 = never
+  std::filesystem::path resume_path; ///< "" = newest good checkpoint of the run directory
+  std::int64_t stop_after = 0;       ///< checkpoint after this step and end with 0; 0 = never
   DeviceChoice device = DeviceChoice::automatic;
   bool quiet = false, trace = false, allow_change = false;
   bool prepare_only = false;

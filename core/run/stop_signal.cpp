@@ -44,7 +44,8 @@ StopSignal::StopSignal() : impl_(std::make_unique<Impl>()) {}
 Result<std::unique_ptr<StopSignal>> StopSignal::install() {
   std::unique_ptr<StopSignal> self(new StopSignal());
   std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) return internal_error(std::string("no pipe for signals: ") + std::strerror(errno));
+  if (pipe2(ends.data(), O_CLOEXEC) != 0)
+    return internal_error(std::string("no pipe for signals: ") + std::strerror(errno));
   self->impl_->read_end = ends[0];
   self->impl_->write_end = ends[1];
   pipe_end = ends[1];

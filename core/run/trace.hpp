@@ -18,7 +18,8 @@ class Trace {
 
   class Span {
    public:
-    Span(Trace& trace, const char* name, std::int64_t step) : trace_(trace), name_(name), step_(step), begin_(trace.now()) {}
+    Span(Trace& trace, const char* name, std::int64_t step)
+        : trace_(trace), name_(name), step_(step), begin_(trace.now()) {}
     ~Span() { trace_.add(name_, step_, begin_); }
     Span(const Span&) = delete;
     Span& operator=(const Span&) = delete;

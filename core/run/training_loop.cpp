@@ -17,7 +17,8 @@ class Loop {
 
   Result<LoopOutcome> run() {
     const TrainSection& train = in_.experiment->train;
-    const std::int64_t end = in_.stop_after > 0 ? std::min<std::int64_t>(in_.stop_after, train.steps) : std::int64_t{train.steps};
+    const std::int64_t end =
+        in_.stop_after > 0 ? std::min<std::int64_t>(in_.stop_after, train.steps) : std::int64_t{train.steps};
     const auto loader = data::make_loader(in_.plan, step_, 1, 4);
     while (step_ < end) {
       if (in_.stop.stop_requested()) {
@@ -28,9 +29,10 @@ class Loop {
       if (skipped_in_row_ >= train.max_skipped) {
         // The weights are those of the last applied update: worth keeping.
         CONCLAVE_RETURN_IF_ERROR(save_if_new());
-        return ended(Code::training_failed, std::to_string(skipped_in_row_) + " steps in a row had a gradient that was not finite or above " +
-                                                std::to_string(train.grad_norm_limit) +
-                                                "; lower the learning rate, look at the data of these batches, or raise train.max_skipped");
+        return ended(Code::training_failed,
+                     std::to_string(skipped_in_row_) + " steps in a row had a gradient that was not finite or above " +
+                         std::to_string(train.grad_norm_limit) +
+                         "; lower the learning rate, look at the data of these batches, or raise train.max_skipped");
       }
       const std::int64_t every = in_.experiment->evaluate.every;
       if (every > 0 && step_ % every == 0 && step_ < end) CONCLAVE_RETURN_IF_ERROR(evaluate());
@@ -99,8 +101,9 @@ class Loop {
     add("dropped_tokens", "tokens", 0, Reduction::sum); // dropless by construction
     for (const auto& [name, value] : result.losses) add("local_loss", "nats", value, Reduction::mean, {{"loss", name}});
     for (std::size_t domain = 0; domain < batch.domain_sequences.size(); ++domain)
-      add("domain_share", "", static_cast<double>(batch.domain_sequences[domain]) / static_cast<double>(batch.global_sequences), Reduction::none,
-          {{"domain", in_.store->domain_name(domain)}});
+      add("domain_share", "",
+          static_cast<double>(batch.domain_sequences[domain]) / static_cast<double>(batch.global_sequences),
+          Reduction::none, {{"domain", in_.store->domain_name(domain)}});
     for (const auto& counter : result.counters)
       for (std::size_t element = 0; element < counter.values.size(); ++element)
         add(counter.name, "tokens", counter.values[element], Reduction::sum,
@@ -119,7 +122,8 @@ class Loop {
 
   bool due() {
     if (in_.policy == nullptr) return false;
-    const auto answer = guard(in_.policy_id.c_str(), "due", [&] { return in_.policy->due(step_, in_.experiment->train.steps); });
+    const auto answer =
+        guard(in_.policy_id.c_str(), "due", [&] { return in_.policy->due(step_, in_.experiment->train.steps); });
     return answer.ok() && answer.value();
   }
 

@@ -30,10 +30,10 @@ struct LoopInput {
   MetricInbox* metrics = nullptr;
   Trace* trace = nullptr;
   Logger* log = nullptr;
-  std::string meta_json;                        ///< for manifests
-  std::map<std::string, std::string> files;     ///< for checkpoints
-  std::map<std::string, Stateful*> stateful;    ///< plugins with state, by instance name
-  std::int64_t first_step = 0;                  ///< batches seen before
+  std::string meta_json;                     ///< for manifests
+  std::map<std::string, std::string> files;  ///< for checkpoints
+  std::map<std::string, Stateful*> stateful; ///< plugins with state, by instance name
+  std::int64_t first_step = 0;               ///< batches seen before
   std::int64_t stop_after = 0;
   std::int64_t attempt = 0;
   std::stop_token stop;

@@ -44,7 +44,8 @@ Batch to_device(const data::HostMicroBatch& host, at::Device device, std::int64_
   static_assert(sizeof(bool) == sizeof(std::uint8_t));
   const std::vector<std::int64_t> shape = {host.rows, host.length};
   Batch batch;
-  const at::Tensor ids = upload<std::int64_t>({&host.tokens, &host.labels, &host.position_ids}, shape, at::kLong, device);
+  const at::Tensor ids =
+      upload<std::int64_t>({&host.tokens, &host.labels, &host.position_ids}, shape, at::kLong, device);
   batch.tokens = ids.select(0, 0);
   batch.labels = ids.select(0, 1);
   batch.position_ids = ids.select(0, 2);

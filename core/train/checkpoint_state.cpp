@@ -11,7 +11,9 @@ namespace {
 
 constexpr const char* optimizer_prefix = "optimizer/";
 
-std::string state_name(const std::string& state, const std::string& piece) { return optimizer_prefix + state + "/" + piece; }
+std::string state_name(const std::string& state, const std::string& piece) {
+  return optimizer_prefix + state + "/" + piece;
+}
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
@@ -26,7 +28,8 @@ class Restorer {
   }
 
   // `box` is a view of ours with the named box's elements in order.
-  Status read(const std::string& name, const std::vector<std::int64_t>& global_shape, const Box& global, at::Tensor box) {
+  Status read(const std::string& name, const std::vector<std::int64_t>& global_shape, const Box& global,
+              at::Tensor box) {
     if (names_.count(name) == 0)
       return invalid("the checkpoint has no tensor `" + name + "`",
                      "resume with the model and optimizer that wrote it, or start a new run", where());
@@ -59,11 +62,11 @@ class Restorer {
 
 } // namespace
 
-void snapshot_tensors(const ParameterStorage& parameters, const StageDescription& description, const BufferStorage& buffers,
-                      Snapshot& snapshot) {
+void snapshot_tensors(const ParameterStorage& parameters, const StageDescription& description,
+                      const BufferStorage& buffers, Snapshot& snapshot) {
   auto keep = [&](std::string name, const at::Tensor& local, const ParamPiece& piece) {
-    snapshot.tensors.push_back({std::move(name), piece.global_shape, piece.global.offset,
-                                local_box(local, piece).reshape(piece.global.size)});
+    snapshot.tensors.push_back(
+        {std::move(name), piece.global_shape, piece.global.offset, local_box(local, piece).reshape(piece.global.size)});
   };
   for (const ParameterSlot& slot : parameters.slots()) {
     for (const ParamPiece& piece : slot.spec->pieces) {
@@ -80,12 +83,13 @@ void snapshot_tensors(const ParameterStorage& parameters, const StageDescription
   }
 }
 
-Status restore_tensors(const CheckpointReader& reader, ParameterStorage& parameters, const StageDescription& description,
-                       const BufferStorage& buffers) {
+Status restore_tensors(const CheckpointReader& reader, ParameterStorage& parameters,
+                       const StageDescription& description, const BufferStorage& buffers) {
   Restorer restorer(reader);
   for (ParameterSlot& slot : parameters.slots()) {
     for (const ParamPiece& piece : slot.spec->pieces) {
-      CONCLAVE_RETURN_IF_ERROR(restorer.read(piece.name, piece.global_shape, piece.global, local_box(slot.master, piece)));
+      CONCLAVE_RETURN_IF_ERROR(
+          restorer.read(piece.name, piece.global_shape, piece.global, local_box(slot.master, piece)));
       for (std::size_t i = 0; i < slot.states.size(); ++i)
         CONCLAVE_RETURN_IF_ERROR(restorer.read(state_name(parameters.state_names()[i], piece.name), piece.global_shape,
                                                piece.global, local_box(slot.states[i], piece)));

@@ -15,12 +15,12 @@
 namespace conclave::train {
 
 /// Appends views (or copies, where a piece is no plain box) of every tensor to keep.
-void snapshot_tensors(const ParameterStorage& parameters, const StageDescription& description, const BufferStorage& buffers,
-                      Snapshot& snapshot);
+void snapshot_tensors(const ParameterStorage& parameters, const StageDescription& description,
+                      const BufferStorage& buffers, Snapshot& snapshot);
 
 /// Fills masters, states and state buffers, and refreshes the compute copies. A tensor that is missing, has another shape,
 /// or has no place in this model is an error that names it; the storage is then half filled and must not be used.
-Status restore_tensors(const CheckpointReader& reader, ParameterStorage& parameters, const StageDescription& description,
-                       const BufferStorage& buffers);
+Status restore_tensors(const CheckpointReader& reader, ParameterStorage& parameters,
+                       const StageDescription& description, const BufferStorage& buffers);
 
 } // namespace conclave::train

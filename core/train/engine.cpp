@@ -100,7 +100,8 @@ StepProgram Engine::make_program(const data::HostStep& step, StepResult& result)
 }
 
 Status Engine::upload(const data::HostStep& step, StepResult& result) {
-  if (step.micro_batches.empty()) return internal_error("step " + std::to_string(step.batch_index) + " has no micro-batch");
+  if (step.micro_batches.empty())
+    return internal_error("step " + std::to_string(step.batch_index) + " has no micro-batch");
   batches_.clear();
   for (const data::HostMicroBatch& micro : step.micro_batches) {
     CONCLAVE_RETURN_IF_ERROR(check_micro_batch(micro, settings_.domains));
@@ -115,13 +116,14 @@ Status Engine::upload(const data::HostStep& step, StepResult& result) {
                     }));
   }
   if (!std::isfinite(rate) || rate < 0)
-    return internal_error("the learning rate of optimizer step " + std::to_string(host_.optimizer_steps) + " is " +
-                              std::to_string(rate),
-                          parts_.scheduler_id);
+    return internal_error(
+        "the learning rate of optimizer step " + std::to_string(host_.optimizer_steps) + " is " + std::to_string(rate),
+        parts_.scheduler_id);
   result.learning_rate = rate;
   result.loss_tokens = step.global_loss_tokens;
 
-  const at::Tensor host = at::empty({input_count}, at::TensorOptions().dtype(at::kDouble).pinned_memory(device_.is_cuda()));
+  const at::Tensor host =
+      at::empty({input_count}, at::TensorOptions().dtype(at::kDouble).pinned_memory(device_.is_cuda()));
   auto* values = host.mutable_data_ptr<double>();
   values[learning_rate] = rate;
   values[inverse_loss_tokens] = inverse(step.global_loss_tokens);
@@ -176,7 +178,8 @@ Status Engine::update() {
   CONCLAVE_RETURN_IF_ERROR(
       guard(parts_.optimizer_id.c_str(), "step", [&] { parts_.optimizer->step(segments_, scalars); }));
   parameters_->refresh_compute();
-  CONCLAVE_RETURN_IF_ERROR(guard(parts_.model_id.c_str(), "update_buffers", [&] { parts_.stage->update_buffers(gate); }));
+  CONCLAVE_RETURN_IF_ERROR(
+      guard(parts_.model_id.c_str(), "update_buffers", [&] { parts_.stage->update_buffers(gate); }));
   scaler_->update(gate.found_inf);
   return {};
 }
@@ -184,8 +187,9 @@ Status Engine::update() {
 Status Engine::read(const data::HostStep& step, StepResult& result) {
   const at::NoGradGuard no_grad;
   const StepGate& gate = gate_->values();
-  std::vector<at::Tensor> parts = {gate.found_inf,   gate.apply,      gate.norm_squared,
-                                   scaler_->scale(), scaler_->growth_tracker(), metrics_->domain_nll()};
+  std::vector<at::Tensor> parts = {
+      gate.found_inf,        gate.apply, gate.norm_squared, scaler_->scale(), scaler_->growth_tracker(),
+      metrics_->domain_nll()};
   for (const LossSum& loss : metrics_->losses()) parts.push_back(loss.sum);
   parts.push_back(buffers_->reported());
   const std::vector<double> values = read_packed(parts);
@@ -252,8 +256,8 @@ Status Engine::restore(const CheckpointReader& reader) {
           return {};
         }
     }
-    return storage_error("the checkpoint's state has no `host." + std::string(name) + "`", "resume from another checkpoint",
-                         reader.path().string());
+    return storage_error("the checkpoint's state has no `host." + std::string(name) + "`",
+                         "resume from another checkpoint", reader.path().string());
   };
   CONCLAVE_RETURN_IF_ERROR(scalar("optimizer_step", mirror.optimizer_steps));
   CONCLAVE_RETURN_IF_ERROR(scalar("skipped", mirror.skipped));

@@ -46,9 +46,9 @@ struct EngineSettings {
 /// What one step did; plain numbers, read from the device in one copy.
 struct StepResult {
   double loss = 0, nll = 0, grad_norm = 0; ///< loss: weighted sum of `losses`; grad_norm: unscaled, before clipping
-  double learning_rate = 0;           ///< of this step, also when it was not applied
-  double loss_scale = 1;              ///< after this step
-  bool applied = true;                ///< false: non-finite or over the limit
+  double learning_rate = 0;                ///< of this step, also when it was not applied
+  double loss_scale = 1;                   ///< after this step
+  bool applied = true;                     ///< false: non-finite or over the limit
   bool finite = true;
   std::int64_t loss_tokens = 0;
   std::vector<std::pair<std::string, double>> losses; ///< each local loss, normalised, unweighted
@@ -59,7 +59,7 @@ struct StepResult {
     std::vector<double> values;
   };
   std::vector<Counter> counters;
-  std::vector<double> domain_nll_sum;      ///< by domain, of this rank's batch
+  std::vector<double> domain_nll_sum; ///< by domain, of this rank's batch
   std::vector<std::int64_t> domain_tokens;
 };
 

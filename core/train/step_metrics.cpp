@@ -20,7 +20,8 @@ at::Tensor nll_by_domain(const at::Tensor& token_nll, const at::Tensor& domains,
 StepMetrics::StepMetrics(std::size_t domains, at::Device device)
     : domain_ids_(at::arange(static_cast<std::int64_t>(domains), at::TensorOptions().device(device).dtype(at::kLong))
                       .unsqueeze(1)),
-      domain_nll_(at::zeros({static_cast<std::int64_t>(domains)}, at::TensorOptions().device(device).dtype(at::kDouble))) {}
+      domain_nll_(
+          at::zeros({static_cast<std::int64_t>(domains)}, at::TensorOptions().device(device).dtype(at::kDouble))) {}
 
 void StepMetrics::begin() {
   losses_.clear();
@@ -30,7 +31,8 @@ void StepMetrics::begin() {
 void StepMetrics::add(const StageOutput& output, const Batch& batch) {
   for (const LocalLoss& loss : output.local_losses) {
     const at::Tensor sum = loss.sum.detach().to(at::kDouble);
-    const auto known = std::find_if(losses_.begin(), losses_.end(), [&](const LossSum& l) { return l.name == loss.name; });
+    const auto known =
+        std::find_if(losses_.begin(), losses_.end(), [&](const LossSum& l) { return l.name == loss.name; });
     if (known == losses_.end()) {
       losses_.push_back({loss.name, loss.weight, loss.normaliser, sum.clone()});
     } else {

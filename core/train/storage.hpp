@@ -58,7 +58,8 @@ class ParameterStorage {
  public:
   /// Lays out, allocates and fills every parameter from its InitSpec. `description` must outlive the storage. A description
   /// that contradicts itself is Code::internal, with the parameter's name.
-  static Result<std::unique_ptr<ParameterStorage>> make(const StageDescription& description, const StorageSettings& settings);
+  static Result<std::unique_ptr<ParameterStorage>> make(const StageDescription& description,
+                                                        const StorageSettings& settings);
 
   /// Adds one zeroed tensor per parameter for each name. Called once.
   void allocate_states(const std::vector<std::string>& names);
@@ -91,7 +92,9 @@ class BufferStorage {
  public:
   BufferStorage(const StageDescription& description, at::Device device);
   void zero_counters();
-  [[nodiscard]] const std::vector<at::Tensor>& tensors() const noexcept { return tensors_; } ///< order of the description
+  [[nodiscard]] const std::vector<at::Tensor>& tensors() const noexcept {
+    return tensors_;
+  } ///< order of the description
   /// Every counter that has a report_as, in the order of the description, as one fp64 vector; undefined when there is none.
   [[nodiscard]] at::Tensor reported() const;
   [[nodiscard]] const std::vector<const BufferSpec*>& reported_specs() const noexcept { return reported_specs_; }

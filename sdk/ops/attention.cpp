@@ -17,20 +17,28 @@
 namespace conclave::ops {
 namespace {
 
-cpu::AttentionShape shape_of(const at::Tensor& query, const at::Tensor& key, std::int64_t window, const at::Tensor& segments) {
-  return {query.size(0), query.size(1), query.size(2), key.size(2), query.size(3),
-          window,        segments.defined() ? segments.const_data_ptr<std::int32_t>() : nullptr};
+cpu::AttentionShape shape_of(const at::Tensor& query, const at::Tensor& key, std::int64_t window,
+                             const at::Tensor& segments) {
+  return {query.size(0),
+          query.size(1),
+          query.size(2),
+          key.size(2),
+          query.size(3),
+          window,
+          segments.defined() ? segments.const_data_ptr<std::int32_t>() : nullptr};
 }
 
 struct CpuAttention : Function<CpuAttention> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                            const std::optional<at::Tensor>& segment_ids, std::int64_t window) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key,
+                            const at::Tensor& value, const std::optional<at::Tensor>& segment_ids,
+                            std::int64_t window) {
     const at::Tensor segments = or_undefined(segment_ids);
     const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
     const at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), q.size(2), q.size(1)}, q.options());
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "attention", [&] {
-      cpu::attention_forward(shape_of(q, k, window, segments), q.const_data_ptr<scalar_t>(), k.const_data_ptr<scalar_t>(),
-                             v.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(), lse.mutable_data_ptr<scalar_t>());
+      cpu::attention_forward(shape_of(q, k, window, segments), q.const_data_ptr<scalar_t>(),
+                             k.const_data_ptr<scalar_t>(), v.const_data_ptr<scalar_t>(),
+                             out.mutable_data_ptr<scalar_t>(), lse.mutable_data_ptr<scalar_t>());
     });
     context->save_for_backward({q, k, v, segments, out, lse});
     keep(context, window);
@@ -39,13 +47,15 @@ struct CpuAttention : Function<CpuAttention> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &segments = saved[3], &out = saved[4], &lse = saved[5];
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &segments = saved[3], &out = saved[4],
+                     &lse = saved[5];
     const at::Tensor dout = gradients[0].contiguous();
     const at::Tensor dq = at::empty_like(q), dk = at::zeros_like(k), dv = at::zeros_like(v);
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "attention_backward", [&] {
       cpu::attention_backward(shape_of(q, k, kept<std::int64_t>(context), segments), q.const_data_ptr<scalar_t>(),
-                              k.const_data_ptr<scalar_t>(), v.const_data_ptr<scalar_t>(), out.const_data_ptr<scalar_t>(),
-                              lse.const_data_ptr<scalar_t>(), dout.const_data_ptr<scalar_t>(), dq.mutable_data_ptr<scalar_t>(),
+                              k.const_data_ptr<scalar_t>(), v.const_data_ptr<scalar_t>(),
+                              out.const_data_ptr<scalar_t>(), lse.const_data_ptr<scalar_t>(),
+                              dout.const_data_ptr<scalar_t>(), dq.mutable_data_ptr<scalar_t>(),
                               dk.mutable_data_ptr<scalar_t>(), dv.mutable_data_ptr<scalar_t>());
     });
     return {dq, dk, dv, at::Tensor{}, at::Tensor{}};
@@ -69,7 +79,8 @@ struct CpuHeadGate : Function<CpuHeadGate> {
     const at::Tensor dx = at::empty_like(x), dlogits = at::empty_like(logits);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "head_gate_backward", [&] {
       cpu::gate_backward(dy.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), logits.const_data_ptr<scalar_t>(),
-                         logits.numel(), x.size(-1), dx.mutable_data_ptr<scalar_t>(), dlogits.mutable_data_ptr<scalar_t>());
+                         logits.numel(), x.size(-1), dx.mutable_data_ptr<scalar_t>(),
+                         dlogits.mutable_data_ptr<scalar_t>());
     });
     return {dx, dlogits};
   }
@@ -103,17 +114,19 @@ AttentionMask make_attention_mask(const at::Tensor& like, const at::Tensor& segm
   return mask;
 }
 
-at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionMask& mask) {
-  if (has_cpu_kernel(query)) return CpuAttention::apply(query, key, value, optional_input(mask.segment_ids), mask.window);
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                     const AttentionMask& mask) {
+  if (has_cpu_kernel(query))
+    return CpuAttention::apply(query, key, value, optional_input(mask.segment_ids), mask.window);
   if (mask.window > 0 && !mask.dense.defined()) {
-    return std::get<0>(at::_flash_attention_forward(query, key, value, {}, {}, query.size(1), key.size(1), 0.0, true, false,
-                                                    std::nullopt, mask.window - 1, 0));
+    return std::get<0>(at::_flash_attention_forward(query, key, value, {}, {}, query.size(1), key.size(1), 0.0, true,
+                                                    false, std::nullopt, mask.window - 1, 0));
   }
   const bool grouped = query.size(2) != key.size(2);
-  const at::Tensor out = at::scaled_dot_product_attention(
-      query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
-      mask.dense.defined() ? std::optional<at::Tensor>(mask.dense) : std::nullopt, 0.0, !mask.dense.defined(), std::nullopt,
-      grouped);
+  const at::Tensor out =
+      at::scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
+                                       mask.dense.defined() ? std::optional<at::Tensor>(mask.dense) : std::nullopt, 0.0,
+                                       !mask.dense.defined(), std::nullopt, grouped);
   return out.transpose(1, 2).contiguous();
 }
 

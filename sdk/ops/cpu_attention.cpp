@@ -115,17 +115,19 @@ CONCLAVE_INLINE void score_gradient_row(const T* p, T delta, T scale, Index n, T
   for (Index j = 0; j < n; ++j) d[j] = p[j] * (d[j] - delta) * scale;
 }
 
-#define CONCLAVE_ROWS(T, CLONES)                                                                                         \
-  CLONES T run_softmax(T* scores, Index span, Index first, Index last, T scale, const std::int32_t* segments,            \
-                       std::int32_t own) {                                                                               \
-    return softmax_row(scores, span, first, last, scale, segments, own);                                                 \
-  }                                                                                                                      \
-  CLONES void run_probability(T* scores, Index span, Index first, Index last, T scale, T lse,                            \
-                              const std::int32_t* segments, std::int32_t own) {                                          \
-    probability_row(scores, span, first, last, scale, lse, segments, own);                                               \
-  }                                                                                                                      \
-  CLONES T run_dot(const T* a, const T* b, Index n) { return dot(a, b, n); }                                             \
-  CLONES void run_score_gradient(const T* p, T delta, T scale, Index n, T* d) { score_gradient_row(p, delta, scale, n, d); }
+#define CONCLAVE_ROWS(T, CLONES)                                                                              \
+  CLONES T run_softmax(T* scores, Index span, Index first, Index last, T scale, const std::int32_t* segments, \
+                       std::int32_t own) {                                                                    \
+    return softmax_row(scores, span, first, last, scale, segments, own);                                      \
+  }                                                                                                           \
+  CLONES void run_probability(T* scores, Index span, Index first, Index last, T scale, T lse,                 \
+                              const std::int32_t* segments, std::int32_t own) {                               \
+    probability_row(scores, span, first, last, scale, lse, segments, own);                                    \
+  }                                                                                                           \
+  CLONES T run_dot(const T* a, const T* b, Index n) { return dot(a, b, n); }                                  \
+  CLONES void run_score_gradient(const T* p, T delta, T scale, Index n, T* d) {                               \
+    score_gradient_row(p, delta, scale, n, d);                                                                \
+  }
 CONCLAVE_ROWS(float, CONCLAVE_CPU_CLONES)
 CONCLAVE_ROWS(double, )
 #undef CONCLAVE_ROWS
@@ -141,12 +143,14 @@ std::vector<Visibility> visibilities(const AttentionShape& shape) {
 
 template <class T>
 void attention_forward(const AttentionShape& s, const T* query, const T* key, const T* value, T* out, T* lse) {
-  const Index width = s.head_width, q_stride = s.heads * width, k_stride = s.kv_heads * width, group = s.heads / s.kv_heads;
+  const Index width = s.head_width, q_stride = s.heads * width, k_stride = s.kv_heads * width,
+              group = s.heads / s.kv_heads;
   const Index tiles = (s.length + tile_rows - 1) / tile_rows;
   const T scale = T{1} / std::sqrt(static_cast<T>(width));
   const auto visible = visibilities(s);
   run_tasks(s.batch * s.heads * tiles, [&](Index task) {
-    const Index b = task / (s.heads * tiles), h = task / tiles % s.heads, tile = tiles - 1 - task % tiles; // long ones first
+    const Index b = task / (s.heads * tiles), h = task / tiles % s.heads,
+                tile = tiles - 1 - task % tiles; // long ones first
     const Visibility& sees = visible[static_cast<std::size_t>(b)];
     const Index begin = tile * tile_rows, end = std::min(begin + tile_rows, s.length), rows = end - begin;
     const Index from = sees.first(begin, end), span = end - from;
@@ -168,9 +172,10 @@ void attention_forward(const AttentionShape& s, const T* query, const T* key, co
 }
 
 template <class T>
-void attention_backward(const AttentionShape& s, const T* query, const T* key, const T* value, const T* out, const T* lse,
-                        const T* dout, T* dquery, T* dkey, T* dvalue) {
-  const Index width = s.head_width, q_stride = s.heads * width, k_stride = s.kv_heads * width, group = s.heads / s.kv_heads;
+void attention_backward(const AttentionShape& s, const T* query, const T* key, const T* value, const T* out,
+                        const T* lse, const T* dout, T* dquery, T* dkey, T* dvalue) {
+  const Index width = s.head_width, q_stride = s.heads * width, k_stride = s.kv_heads * width,
+              group = s.heads / s.kv_heads;
   const T scale = T{1} / std::sqrt(static_cast<T>(width));
   const auto visible = visibilities(s);
   // One task a key head: it alone writes that head's dkey and dvalue, in a fixed order.
@@ -186,10 +191,10 @@ void attention_backward(const AttentionShape& s, const T* query, const T* key, c
       const Index key_at = (b * s.length + from) * k_stride + g * width;
       for (Index h = g * group; h < (g + 1) * group; ++h) {
         const Index query_at = (b * s.length + begin) * q_stride + h * width;
-        gemm(Trans::no, Trans::yes, rows, span, width, T{1}, query + query_at, q_stride, key + key_at, k_stride, T{0}, p.get(),
-             span);
-        gemm(Trans::no, Trans::yes, rows, span, width, T{1}, dout + query_at, q_stride, value + key_at, k_stride, T{0}, d.get(),
-             span);
+        gemm(Trans::no, Trans::yes, rows, span, width, T{1}, query + query_at, q_stride, key + key_at, k_stride, T{0},
+             p.get(), span);
+        gemm(Trans::no, Trans::yes, rows, span, width, T{1}, dout + query_at, q_stride, value + key_at, k_stride, T{0},
+             d.get(), span);
         for (Index r = 0; r < rows; ++r) {
           const Index i = begin + r;
           const T delta = run_dot(out + query_at + r * q_stride, dout + query_at + r * q_stride, width);
@@ -198,20 +203,21 @@ void attention_backward(const AttentionShape& s, const T* query, const T* key, c
                           compare != nullptr ? compare[i] : 0);
           run_score_gradient(p.get() + r * span, delta, scale, span, d.get() + r * span);
         }
-        gemm(Trans::yes, Trans::no, span, width, rows, T{1}, p.get(), span, dout + query_at, q_stride, T{1}, dvalue + key_at,
-             k_stride);
-        gemm(Trans::no, Trans::no, rows, width, span, T{1}, d.get(), span, key + key_at, k_stride, T{0}, dquery + query_at,
-             q_stride);
-        gemm(Trans::yes, Trans::no, span, width, rows, T{1}, d.get(), span, query + query_at, q_stride, T{1}, dkey + key_at,
-             k_stride);
+        gemm(Trans::yes, Trans::no, span, width, rows, T{1}, p.get(), span, dout + query_at, q_stride, T{1},
+             dvalue + key_at, k_stride);
+        gemm(Trans::no, Trans::no, rows, width, span, T{1}, d.get(), span, key + key_at, k_stride, T{0},
+             dquery + query_at, q_stride);
+        gemm(Trans::yes, Trans::no, span, width, rows, T{1}, d.get(), span, query + query_at, q_stride, T{1},
+             dkey + key_at, k_stride);
       }
     }
   });
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                              \
-  template void attention_forward(const AttentionShape&, const T*, const T*, const T*, T*, T*);              \
-  template void attention_backward(const AttentionShape&, const T*, const T*, const T*, const T*, const T*, const T*, T*, T*, T*);
+#define CONCLAVE_INSTANTIATE(T)                                                                                       \
+  template void attention_forward(const AttentionShape&, const T*, const T*, const T*, T*, T*);                       \
+  template void attention_backward(const AttentionShape&, const T*, const T*, const T*, const T*, const T*, const T*, \
+                                   T*, T*, T*);
 CONCLAVE_INSTANTIATE(float)
 CONCLAVE_INSTANTIATE(double)
 #undef CONCLAVE_INSTANTIATE

@@ -50,8 +50,8 @@ CONCLAVE_INLINE void activate(const T* in, const T* weights, const std::int64_t*
 
 /// dweighted [n, hidden]: gradient of w * a(gate, up). Writes the gradients of gate and up, of w, and w * a again.
 template <class T>
-CONCLAVE_INLINE void activate_backward(const T* dweighted, const T* in, const T* weights, const std::int64_t* pair, Index n,
-                                       Index hidden, T* din, T* weighted, T* dweights) {
+CONCLAVE_INLINE void activate_backward(const T* dweighted, const T* in, const T* weights, const std::int64_t* pair,
+                                       Index n, Index hidden, T* din, T* weighted, T* dweights) {
   for (Index r = 0; r < n; ++r) {
     const T w = weights[pair[r]];
     const T *gate = in + r * 2 * hidden, *up = gate + hidden, *d = dweighted + r * hidden;
@@ -71,8 +71,8 @@ CONCLAVE_INLINE void activate_backward(const T* dweighted, const T* in, const T*
 
 /// out_t = addend_t + sum over the choices of t, in the order of choice.
 template <class T>
-CONCLAVE_INLINE void reduce(const T* rows, const std::int64_t* position, const T* addend, Index begin, Index end, Index top_k,
-                            Index width, T* out) {
+CONCLAVE_INLINE void reduce(const T* rows, const std::int64_t* position, const T* addend, Index begin, Index end,
+                            Index top_k, Index width, T* out) {
   for (Index t = begin; t < end; ++t) {
     T* to = out + t * width;
     const T* first = rows + position[t * top_k] * width;
@@ -91,17 +91,17 @@ CONCLAVE_INLINE void reduce(const T* rows, const std::int64_t* position, const T
   }
 }
 
-#define CONCLAVE_ROWS(T, CLONES)                                                                                             \
-  CLONES void run_activate(const T* in, const T* weights, const std::int64_t* pair, Index n, Index hidden, T* out) {         \
-    activate(in, weights, pair, n, hidden, out);                                                                             \
-  }                                                                                                                          \
-  CLONES void run_activate_backward(const T* dweighted, const T* in, const T* weights, const std::int64_t* pair, Index n,    \
-                                    Index hidden, T* din, T* weighted, T* dweights) {                                        \
-    activate_backward(dweighted, in, weights, pair, n, hidden, din, weighted, dweights);                                     \
-  }                                                                                                                          \
-  CLONES void run_reduce(const T* rows, const std::int64_t* position, const T* addend, Index begin, Index end, Index top_k,  \
-                         Index width, T* out) {                                                                              \
-    reduce(rows, position, addend, begin, end, top_k, width, out);                                                           \
+#define CONCLAVE_ROWS(T, CLONES)                                                                                     \
+  CLONES void run_activate(const T* in, const T* weights, const std::int64_t* pair, Index n, Index hidden, T* out) { \
+    activate(in, weights, pair, n, hidden, out);                                                                     \
+  }                                                                                                                  \
+  CLONES void run_activate_backward(const T* dweighted, const T* in, const T* weights, const std::int64_t* pair,     \
+                                    Index n, Index hidden, T* din, T* weighted, T* dweights) {                       \
+    activate_backward(dweighted, in, weights, pair, n, hidden, din, weighted, dweights);                             \
+  }                                                                                                                  \
+  CLONES void run_reduce(const T* rows, const std::int64_t* position, const T* addend, Index begin, Index end,       \
+                         Index top_k, Index width, T* out) {                                                         \
+    reduce(rows, position, addend, begin, end, top_k, width, out);                                                   \
   }
 CONCLAVE_ROWS(float, CONCLAVE_CPU_CLONES)
 CONCLAVE_ROWS(double, )
@@ -145,11 +145,11 @@ void experts_forward(const ExpertShape& s, const ExpertPlan& plan, const ExpertI
     const auto x = scratch<T>(n * s.width), weighted = scratch<T>(n * s.hidden);
     T* before = preactivation + begin * 2 * s.hidden;
     gather(in.x, pair, n, s.top_k, s.width, x.get());
-    gemm(Trans::no, Trans::yes, n, 2 * s.hidden, s.width, T{1}, x.get(), s.width, in.gate_up + e * 2 * s.hidden * s.width,
-         s.width, T{0}, before, 2 * s.hidden);
+    gemm(Trans::no, Trans::yes, n, 2 * s.hidden, s.width, T{1}, x.get(), s.width,
+         in.gate_up + e * 2 * s.hidden * s.width, s.width, T{0}, before, 2 * s.hidden);
     run_activate(before, in.weights, pair, n, s.hidden, weighted.get());
-    gemm(Trans::no, Trans::yes, n, s.width, s.hidden, T{1}, weighted.get(), s.hidden, in.down + e * s.width * s.hidden, s.hidden,
-         T{0}, rows.get() + begin * s.width, s.width);
+    gemm(Trans::no, Trans::yes, n, s.width, s.hidden, T{1}, weighted.get(), s.hidden, in.down + e * s.width * s.hidden,
+         s.hidden, T{0}, rows.get() + begin * s.width, s.width);
   });
   reduce_tokens(s, plan, rows.get(), addend, y);
 }
@@ -177,21 +177,24 @@ void experts_backward(const ExpertShape& s, const ExpertPlan& plan, const Expert
          in.gate_up + e * 2 * s.hidden * s.width, s.width, T{0}, dx.get() + begin * s.width, s.width);
   });
   run_tasks(2 * s.experts, [&](Index i) {
-    const Index e = i / 2, begin = plan.begin[static_cast<std::size_t>(e)], n = plan.begin[static_cast<std::size_t>(e) + 1] - begin;
+    const Index e = i / 2, begin = plan.begin[static_cast<std::size_t>(e)],
+                n = plan.begin[static_cast<std::size_t>(e) + 1] - begin;
     if (i % 2 == 0) {
       gemm(Trans::yes, Trans::no, 2 * s.hidden, s.width, n, T{1}, dbefore.get() + begin * 2 * s.hidden, 2 * s.hidden,
-           x.get() + begin * s.width, s.width, out.add_gate_up ? T{1} : T{0}, out.dgate_up + e * 2 * s.hidden * s.width, s.width);
+           x.get() + begin * s.width, s.width, out.add_gate_up ? T{1} : T{0}, out.dgate_up + e * 2 * s.hidden * s.width,
+           s.width);
     } else {
       gemm(Trans::yes, Trans::no, s.width, s.hidden, n, T{1}, drows.get() + begin * s.width, s.width,
-           weighted.get() + begin * s.hidden, s.hidden, out.add_down ? T{1} : T{0}, out.ddown + e * s.width * s.hidden, s.hidden);
+           weighted.get() + begin * s.hidden, s.hidden, out.add_down ? T{1} : T{0}, out.ddown + e * s.width * s.hidden,
+           s.hidden);
     }
   });
   reduce_tokens<T>(s, plan, dx.get(), nullptr, out.dx);
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                                           \
-  template void experts_forward(const ExpertShape&, const ExpertPlan&, const ExpertInputs<T>&, const T*, T*, T*);         \
-  template void experts_backward(const ExpertShape&, const ExpertPlan&, const ExpertInputs<T>&, const T*, const T*,       \
+#define CONCLAVE_INSTANTIATE(T)                                                                                     \
+  template void experts_forward(const ExpertShape&, const ExpertPlan&, const ExpertInputs<T>&, const T*, T*, T*);   \
+  template void experts_backward(const ExpertShape&, const ExpertPlan&, const ExpertInputs<T>&, const T*, const T*, \
                                  const ExpertGradients<T>&);
 CONCLAVE_INSTANTIATE(float)
 CONCLAVE_INSTANTIATE(double)

@@ -18,8 +18,8 @@ template <class T>
 void rms_norm_forward(const T* x, const T* weight, std::int64_t rows, std::int64_t width, double eps, T* y, T* scale);
 /// dweight [reduction_blocks(rows), width], zeroed by the caller.
 template <class T>
-void rms_norm_backward(const T* dy, const T* x, const T* weight, const T* scale, std::int64_t rows, std::int64_t width, T* dx,
-                       T* dweight);
+void rms_norm_backward(const T* dy, const T* x, const T* weight, const T* scale, std::int64_t rows, std::int64_t width,
+                       T* dx, T* dweight);
 
 // ---- split, norm of heads, rotation ----
 struct RotaryShape {
@@ -39,21 +39,21 @@ template <class T>
 void rotary_forward(const RotaryShape& shape, const RotaryInputs<T>& in, T* query, T* key, T* value, T* scale);
 /// dquery_weight, dkey_weight: [reduction_blocks(tokens), head_width], zeroed by the caller; null without a norm.
 template <class T>
-void rotary_backward(const RotaryShape& shape, const RotaryInputs<T>& in, const T* scale, const T* dquery, const T* dkey,
-                     const T* dvalue, T* dqkv, T* dquery_weight, T* dkey_weight);
+void rotary_backward(const RotaryShape& shape, const RotaryInputs<T>& in, const T* scale, const T* dquery,
+                     const T* dkey, const T* dvalue, T* dqkv, T* dquery_weight, T* dkey_weight);
 
 // ---- attention: query, out [B, S, H, D]; key, value [B, S, G, D]; lse [B, H, S] ----
 struct AttentionShape {
   std::int64_t batch, length, heads, kv_heads, head_width;
-  std::int64_t window;               ///< 0: all earlier keys
-  const std::int32_t* segments;      ///< [B, S] or null
+  std::int64_t window;          ///< 0: all earlier keys
+  const std::int32_t* segments; ///< [B, S] or null
 };
 template <class T>
 void attention_forward(const AttentionShape& shape, const T* query, const T* key, const T* value, T* out, T* lse);
 /// dkey and dvalue are zeroed by the caller.
 template <class T>
-void attention_backward(const AttentionShape& shape, const T* query, const T* key, const T* value, const T* out, const T* lse,
-                        const T* dout, T* dquery, T* dkey, T* dvalue);
+void attention_backward(const AttentionShape& shape, const T* query, const T* key, const T* value, const T* out,
+                        const T* lse, const T* dout, T* dquery, T* dkey, T* dvalue);
 
 /// x, y [rows, width]; logits [rows].
 template <class T>
@@ -95,8 +95,8 @@ ExpertPlan plan_experts(const std::int64_t* chosen, const ExpertShape& shape);
 
 template <class T>
 struct ExpertInputs {
-  const T *x, *weights;     ///< [T, width], [T, K]
-  const T *gate_up, *down;  ///< [E, 2 hidden, width], [E, width, hidden]
+  const T *x, *weights;    ///< [T, width], [T, K]
+  const T *gate_up, *down; ///< [E, 2 hidden, width], [E, width, hidden]
 };
 /// preactivation [T K, 2 hidden] is kept for the backward pass; addend [T, width] or null.
 template <class T>
@@ -110,8 +110,8 @@ struct ExpertGradients {
   bool add_gate_up, add_down;
 };
 template <class T>
-void experts_backward(const ExpertShape& shape, const ExpertPlan& plan, const ExpertInputs<T>& in, const T* preactivation,
-                      const T* dy, const ExpertGradients<T>& out);
+void experts_backward(const ExpertShape& shape, const ExpertPlan& plan, const ExpertInputs<T>& in,
+                      const T* preactivation, const T* dy, const ExpertGradients<T>& out);
 
 // ---- cross entropy ----
 struct LossShape {
@@ -121,6 +121,7 @@ struct LossShape {
 };
 /// loss, nll [rows]: 0 where not counted.
 template <class T>
-void cross_entropy_rows(const LossShape& shape, T* logits, const std::int64_t* labels, const bool* counted, T* loss, T* nll);
+void cross_entropy_rows(const LossShape& shape, T* logits, const std::int64_t* labels, const bool* counted, T* loss,
+                        T* nll);
 
 } // namespace conclave::ops::cpu

@@ -42,8 +42,8 @@ CONCLAVE_INLINE void loss_row(const LossShape& s, T* logits, Index label, T* los
 }
 
 template <class T>
-CONCLAVE_INLINE void loss_rows(const LossShape& s, T* logits, const std::int64_t* labels, const bool* counted, Index begin,
-                               Index end, T* loss, T* nll) {
+CONCLAVE_INLINE void loss_rows(const LossShape& s, T* logits, const std::int64_t* labels, const bool* counted,
+                               Index begin, Index end, T* loss, T* nll) {
   for (Index r = begin; r < end; ++r) {
     if (counted[r]) {
       loss_row(s, logits + r * s.vocabulary, labels[r], loss + r, nll + r);
@@ -54,10 +54,10 @@ CONCLAVE_INLINE void loss_rows(const LossShape& s, T* logits, const std::int64_t
   }
 }
 
-#define CONCLAVE_ROWS(T, CLONES)                                                                                          \
-  CLONES void run_rows(const LossShape& s, T* logits, const std::int64_t* labels, const bool* counted, Index begin,       \
-                       Index end, T* loss, T* nll) {                                                                      \
-    loss_rows(s, logits, labels, counted, begin, end, loss, nll);                                                         \
+#define CONCLAVE_ROWS(T, CLONES)                                                                                    \
+  CLONES void run_rows(const LossShape& s, T* logits, const std::int64_t* labels, const bool* counted, Index begin, \
+                       Index end, T* loss, T* nll) {                                                                \
+    loss_rows(s, logits, labels, counted, begin, end, loss, nll);                                                   \
   }
 CONCLAVE_ROWS(float, CONCLAVE_CPU_CLONES)
 CONCLAVE_ROWS(double, )
@@ -66,7 +66,8 @@ CONCLAVE_ROWS(double, )
 } // namespace
 
 template <class T>
-void cross_entropy_rows(const LossShape& shape, T* logits, const std::int64_t* labels, const bool* counted, T* loss, T* nll) {
+void cross_entropy_rows(const LossShape& shape, T* logits, const std::int64_t* labels, const bool* counted, T* loss,
+                        T* nll) {
   at::parallel_for(0, shape.rows, std::max<Index>(1, 16384 / shape.vocabulary),
                    [&](Index begin, Index end) { run_rows(shape, logits, labels, counted, begin, end, loss, nll); });
 }

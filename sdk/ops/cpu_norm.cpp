@@ -24,8 +24,8 @@ CONCLAVE_INLINE void norm_rows(const T* x, const T* w, Index rows, Index width, 
 }
 
 template <class T>
-CONCLAVE_INLINE void norm_rows_backward(const T* dy, const T* x, const T* w, const T* scale, Index rows, Index width, T* dx,
-                                        T* dw) {
+CONCLAVE_INLINE void norm_rows_backward(const T* dy, const T* x, const T* w, const T* scale, Index rows, Index width,
+                                        T* dx, T* dw) {
   for (Index r = 0; r < rows; ++r, dy += width, x += width, dx += width) {
     const T s = scale[r];
     T dot = 0;
@@ -50,7 +50,8 @@ CONCLAVE_INLINE void gate_rows(const T* x, const T* logits, Index rows, Index wi
 }
 
 template <class T>
-CONCLAVE_INLINE void gate_rows_backward(const T* dy, const T* x, const T* logits, Index rows, Index width, T* dx, T* dlogits) {
+CONCLAVE_INLINE void gate_rows_backward(const T* dy, const T* x, const T* logits, Index rows, Index width, T* dx,
+                                        T* dlogits) {
   for (Index r = 0; r < rows; ++r) {
     const T s = sigmoid(logits[r]);
     T dot = 0;
@@ -84,21 +85,24 @@ CONCLAVE_INLINE void swiglu_rows_backward(const T* dy, const T* in, Index rows, 
 }
 
 // The fp32 bodies once for each instruction set; fp64 serves tests and reference runs.
-#define CONCLAVE_ROWS(T, CLONES)                                                                                         \
-  CLONES void run_norm(const T* x, const T* w, Index rows, Index width, double eps, T* y, T* scale) {                    \
-    norm_rows(x, w, rows, width, eps, y, scale);                                                                         \
-  }                                                                                                                      \
-  CLONES void run_norm_backward(const T* dy, const T* x, const T* w, const T* scale, Index rows, Index width, T* dx,     \
-                                T* dw) {                                                                                 \
-    norm_rows_backward(dy, x, w, scale, rows, width, dx, dw);                                                            \
-  }                                                                                                                      \
-  CLONES void run_gate(const T* x, const T* logits, Index rows, Index width, T* y) { gate_rows(x, logits, rows, width, y); } \
-  CLONES void run_gate_backward(const T* dy, const T* x, const T* logits, Index rows, Index width, T* dx, T* dlogits) {  \
-    gate_rows_backward(dy, x, logits, rows, width, dx, dlogits);                                                         \
-  }                                                                                                                      \
-  CLONES void run_swiglu(const T* in, Index rows, Index width, T* y) { swiglu_rows(in, rows, width, y); }                \
-  CLONES void run_swiglu_backward(const T* dy, const T* in, Index rows, Index width, T* din) {                           \
-    swiglu_rows_backward(dy, in, rows, width, din);                                                                      \
+#define CONCLAVE_ROWS(T, CLONES)                                                                                     \
+  CLONES void run_norm(const T* x, const T* w, Index rows, Index width, double eps, T* y, T* scale) {                \
+    norm_rows(x, w, rows, width, eps, y, scale);                                                                     \
+  }                                                                                                                  \
+  CLONES void run_norm_backward(const T* dy, const T* x, const T* w, const T* scale, Index rows, Index width, T* dx, \
+                                T* dw) {                                                                             \
+    norm_rows_backward(dy, x, w, scale, rows, width, dx, dw);                                                        \
+  }                                                                                                                  \
+  CLONES void run_gate(const T* x, const T* logits, Index rows, Index width, T* y) {                                 \
+    gate_rows(x, logits, rows, width, y);                                                                            \
+  }                                                                                                                  \
+  CLONES void run_gate_backward(const T* dy, const T* x, const T* logits, Index rows, Index width, T* dx,            \
+                                T* dlogits) {                                                                        \
+    gate_rows_backward(dy, x, logits, rows, width, dx, dlogits);                                                     \
+  }                                                                                                                  \
+  CLONES void run_swiglu(const T* in, Index rows, Index width, T* y) { swiglu_rows(in, rows, width, y); }            \
+  CLONES void run_swiglu_backward(const T* dy, const T* in, Index rows, Index width, T* din) {                       \
+    swiglu_rows_backward(dy, in, rows, width, din);                                                                  \
   }
 CONCLAVE_ROWS(float, CONCLAVE_CPU_CLONES)
 CONCLAVE_ROWS(double, )
@@ -117,13 +121,14 @@ void rms_norm_forward(const T* x, const T* weight, Index rows, Index width, doub
 }
 
 template <class T>
-void rms_norm_backward(const T* dy, const T* x, const T* weight, const T* scale, Index rows, Index width, T* dx, T* dweight) {
+void rms_norm_backward(const T* dy, const T* x, const T* weight, const T* scale, Index rows, Index width, T* dx,
+                       T* dweight) {
   const Index blocks = reduction_blocks(rows);
   at::parallel_for(0, blocks, 1, [&](Index first, Index last) {
     for (Index b = first; b < last; ++b) {
       const Index begin = rows * b / blocks, end = rows * (b + 1) / blocks;
-      run_norm_backward(dy + begin * width, x + begin * width, weight, scale + begin, end - begin, width, dx + begin * width,
-                        dweight + b * width);
+      run_norm_backward(dy + begin * width, x + begin * width, weight, scale + begin, end - begin, width,
+                        dx + begin * width, dweight + b * width);
     }
   });
 }
@@ -158,12 +163,12 @@ void swiglu_backward(const T* dy, const T* gate_and_up, Index rows, Index width,
   });
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                                    \
-  template void rms_norm_forward(const T*, const T*, Index, Index, double, T*, T*);                                \
-  template void rms_norm_backward(const T*, const T*, const T*, const T*, Index, Index, T*, T*);                   \
-  template void gate_forward(const T*, const T*, Index, Index, T*);                                                \
-  template void gate_backward(const T*, const T*, const T*, Index, Index, T*, T*);                                 \
-  template void swiglu_forward(const T*, Index, Index, T*);                                                        \
+#define CONCLAVE_INSTANTIATE(T)                                                                  \
+  template void rms_norm_forward(const T*, const T*, Index, Index, double, T*, T*);              \
+  template void rms_norm_backward(const T*, const T*, const T*, const T*, Index, Index, T*, T*); \
+  template void gate_forward(const T*, const T*, Index, Index, T*);                              \
+  template void gate_backward(const T*, const T*, const T*, Index, Index, T*, T*);               \
+  template void swiglu_forward(const T*, Index, Index, T*);                                      \
   template void swiglu_backward(const T*, const T*, Index, Index, T*);
 CONCLAVE_INSTANTIATE(float)
 CONCLAVE_INSTANTIATE(double)

@@ -41,8 +41,8 @@ CONCLAVE_INLINE void rotate_head(const T* x, const T* weight, T factor, const T*
 
 /// The adjoint: turns dy back, then through the norm.
 template <class T>
-CONCLAVE_INLINE void rotate_head_backward(const T* dy, const T* x, const T* weight, T factor, const T* cos, const T* sin,
-                                          Index width, T* dx, T* dweight) {
+CONCLAVE_INLINE void rotate_head_backward(const T* dy, const T* x, const T* weight, T factor, const T* cos,
+                                          const T* sin, Index width, T* dx, T* dweight) {
   const Index half = width / 2;
 #pragma omp simd
   for (Index j = 0; j < half; ++j) {
@@ -63,8 +63,8 @@ CONCLAVE_INLINE void rotate_head_backward(const T* dy, const T* x, const T* weig
 }
 
 template <class T>
-CONCLAVE_INLINE void forward_tokens(const RotaryShape& s, const RotaryInputs<T>& in, Index begin, Index end, T* query, T* key,
-                                    T* value, T* scale) {
+CONCLAVE_INLINE void forward_tokens(const RotaryShape& s, const RotaryInputs<T>& in, Index begin, Index end, T* query,
+                                    T* key, T* value, T* scale) {
   const Index width = s.head_width, half = width / 2, turned = s.heads + s.kv_heads;
   for (Index t = begin; t < end; ++t) {
     const T* row = in.qkv + t * s.row();
@@ -81,9 +81,9 @@ CONCLAVE_INLINE void forward_tokens(const RotaryShape& s, const RotaryInputs<T>&
 }
 
 template <class T>
-CONCLAVE_INLINE void backward_tokens(const RotaryShape& s, const RotaryInputs<T>& in, const T* scale, Index begin, Index end,
-                                     const T* dquery, const T* dkey, const T* dvalue, T* dqkv, T* dquery_weight,
-                                     T* dkey_weight) {
+CONCLAVE_INLINE void backward_tokens(const RotaryShape& s, const RotaryInputs<T>& in, const T* scale, Index begin,
+                                     Index end, const T* dquery, const T* dkey, const T* dvalue, T* dqkv,
+                                     T* dquery_weight, T* dkey_weight) {
   const Index width = s.head_width, half = width / 2, turned = s.heads + s.kv_heads;
   for (Index t = begin; t < end; ++t) {
     const T* row = in.qkv + t * s.row();
@@ -101,14 +101,15 @@ CONCLAVE_INLINE void backward_tokens(const RotaryShape& s, const RotaryInputs<T>
   }
 }
 
-#define CONCLAVE_TOKENS(T, CLONES)                                                                                            \
-  CLONES void run_forward(const RotaryShape& s, const RotaryInputs<T>& in, Index begin, Index end, T* query, T* key, T* value, \
-                          T* scale) {                                                                                         \
-    forward_tokens(s, in, begin, end, query, key, value, scale);                                                              \
-  }                                                                                                                           \
-  CLONES void run_backward(const RotaryShape& s, const RotaryInputs<T>& in, const T* scale, Index begin, Index end,           \
-                           const T* dquery, const T* dkey, const T* dvalue, T* dqkv, T* dquery_weight, T* dkey_weight) {      \
-    backward_tokens(s, in, scale, begin, end, dquery, dkey, dvalue, dqkv, dquery_weight, dkey_weight);                        \
+#define CONCLAVE_TOKENS(T, CLONES)                                                                                   \
+  CLONES void run_forward(const RotaryShape& s, const RotaryInputs<T>& in, Index begin, Index end, T* query, T* key, \
+                          T* value, T* scale) {                                                                      \
+    forward_tokens(s, in, begin, end, query, key, value, scale);                                                     \
+  }                                                                                                                  \
+  CLONES void run_backward(const RotaryShape& s, const RotaryInputs<T>& in, const T* scale, Index begin, Index end,  \
+                           const T* dquery, const T* dkey, const T* dvalue, T* dqkv, T* dquery_weight,               \
+                           T* dkey_weight) {                                                                         \
+    backward_tokens(s, in, scale, begin, end, dquery, dkey, dvalue, dqkv, dquery_weight, dkey_weight);               \
   }
 CONCLAVE_TOKENS(float, CONCLAVE_CPU_CLONES)
 CONCLAVE_TOKENS(double, )
@@ -124,22 +125,23 @@ void rotary_forward(const RotaryShape& shape, const RotaryInputs<T>& in, T* quer
 }
 
 template <class T>
-void rotary_backward(const RotaryShape& shape, const RotaryInputs<T>& in, const T* scale, const T* dquery, const T* dkey,
-                     const T* dvalue, T* dqkv, T* dquery_weight, T* dkey_weight) {
+void rotary_backward(const RotaryShape& shape, const RotaryInputs<T>& in, const T* scale, const T* dquery,
+                     const T* dkey, const T* dvalue, T* dqkv, T* dquery_weight, T* dkey_weight) {
   const Index blocks = reduction_blocks(shape.tokens);
   at::parallel_for(0, blocks, 1, [&](Index first, Index last) {
     for (Index b = first; b < last; ++b) {
       const Index offset = b * shape.head_width;
-      run_backward(shape, in, scale, shape.tokens * b / blocks, shape.tokens * (b + 1) / blocks, dquery, dkey, dvalue, dqkv,
-                   dquery_weight != nullptr ? dquery_weight + offset : nullptr,
+      run_backward(shape, in, scale, shape.tokens * b / blocks, shape.tokens * (b + 1) / blocks, dquery, dkey, dvalue,
+                   dqkv, dquery_weight != nullptr ? dquery_weight + offset : nullptr,
                    dkey_weight != nullptr ? dkey_weight + offset : nullptr);
     }
   });
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                        \
-  template void rotary_forward(const RotaryShape&, const RotaryInputs<T>&, T*, T*, T*, T*);            \
-  template void rotary_backward(const RotaryShape&, const RotaryInputs<T>&, const T*, const T*, const T*, const T*, T*, T*, T*);
+#define CONCLAVE_INSTANTIATE(T)                                                                                     \
+  template void rotary_forward(const RotaryShape&, const RotaryInputs<T>&, T*, T*, T*, T*);                         \
+  template void rotary_backward(const RotaryShape&, const RotaryInputs<T>&, const T*, const T*, const T*, const T*, \
+                                T*, T*, T*);
 CONCLAVE_INSTANTIATE(float)
 CONCLAVE_INSTANTIATE(double)
 #undef CONCLAVE_INSTANTIATE

@@ -58,8 +58,8 @@ void choose(const RouterShape& s, const Token<T>& token, const T* bias, std::int
 } // namespace
 
 template <class T>
-void router_forward(const RouterShape& s, const T* logits, const T* bias, const bool* real, T* weights, std::int64_t* chosen,
-                    std::int64_t* load, double* balance_loss, double* z_loss) {
+void router_forward(const RouterShape& s, const T* logits, const T* bias, const bool* real, T* weights,
+                    std::int64_t* chosen, std::int64_t* load, double* balance_loss, double* z_loss) {
   std::vector<double> balance(static_cast<std::size_t>(s.sequences)), z(balance.size());
   at::parallel_for(0, s.sequences, 1, [&](Index first, Index last) {
     Token<T> token(s.experts);
@@ -76,7 +76,8 @@ void router_forward(const RouterShape& s, const T* logits, const T* bias, const 
         T total = s.normalise ? static_cast<T>(1e-20) : T{1};
         for (Index k = 0; s.normalise && k < s.top_k; ++k) total += token.score[static_cast<std::size_t>(picks[k])];
         for (Index k = 0; k < s.top_k; ++k) {
-          weights[t * s.top_k + k] = token.score[static_cast<std::size_t>(picks[k])] / total * static_cast<T>(s.scaling);
+          weights[t * s.top_k + k] =
+              token.score[static_cast<std::size_t>(picks[k])] / total * static_cast<T>(s.scaling);
         }
         if (real != nullptr && !real[t]) continue;
         ++count;
@@ -89,7 +90,8 @@ void router_forward(const RouterShape& s, const T* logits, const T* bias, const 
       for (Index e = 0; e < s.experts; ++e) {
         sum += static_cast<double>(load[b * s.experts + e]) * mass[static_cast<std::size_t>(e)];
       }
-      balance[static_cast<std::size_t>(b)] = sum / (n * n) * static_cast<double>(s.experts) / static_cast<double>(s.top_k);
+      balance[static_cast<std::size_t>(b)] =
+          sum / (n * n) * static_cast<double>(s.experts) / static_cast<double>(s.top_k);
     }
   });
   *balance_loss = *z_loss = 0;
@@ -118,7 +120,8 @@ void router_backward(const RouterShape& s, const T* logits, const bool* real, co
         along += dweights[t * s.top_k + k] * token.score[static_cast<std::size_t>(picks[k])] / total;
       }
       for (Index k = 0; k < s.top_k; ++k) {
-        dscore[static_cast<std::size_t>(picks[k])] += static_cast<T>(s.scaling) * (dweights[t * s.top_k + k] - along) / total;
+        dscore[static_cast<std::size_t>(picks[k])] +=
+            static_cast<T>(s.scaling) * (dweights[t * s.top_k + k] - along) / total;
       }
       // Balance loss: linear in the shares, at fixed counts.
       if (counts && dbalance != 0) {
@@ -131,7 +134,8 @@ void router_backward(const RouterShape& s, const T* logits, const bool* real, co
           dshare[e] = static_cast<T>(factor * static_cast<double>(load[b * s.experts + static_cast<Index>(e)]));
           mean += dshare[e] * token.share[e];
         }
-        for (std::size_t e = 0; e < dshare.size(); ++e) dscore[e] += s.softmax ? dshare[e] : (dshare[e] - mean) / token.sum;
+        for (std::size_t e = 0; e < dshare.size(); ++e)
+          dscore[e] += s.softmax ? dshare[e] : (dshare[e] - mean) / token.sum;
       }
       T* out = dlogits + t * s.experts;
       if (s.softmax) {
@@ -149,10 +153,10 @@ void router_backward(const RouterShape& s, const T* logits, const bool* real, co
   });
 }
 
-#define CONCLAVE_INSTANTIATE(T)                                                                                            \
-  template void router_forward(const RouterShape&, const T*, const T*, const bool*, T*, std::int64_t*, std::int64_t*,      \
-                               double*, double*);                                                                          \
-  template void router_backward(const RouterShape&, const T*, const bool*, const std::int64_t*, const std::int64_t*,       \
+#define CONCLAVE_INSTANTIATE(T)                                                                                       \
+  template void router_forward(const RouterShape&, const T*, const T*, const bool*, T*, std::int64_t*, std::int64_t*, \
+                               double*, double*);                                                                     \
+  template void router_backward(const RouterShape&, const T*, const bool*, const std::int64_t*, const std::int64_t*,  \
                                 const T*, double, double, T*);
 CONCLAVE_INSTANTIATE(float)
 CONCLAVE_INSTANTIATE(double)

@@ -41,7 +41,8 @@ struct ChunkResult {
 ChunkResult chunk_loss(at::Tensor& logits, const at::Tensor& labels, const at::Tensor& mask,
                        const CrossEntropyOptions& options, bool gradient) {
   if (has_cpu_kernel(logits)) {
-    const ChunkResult result{at::empty({logits.size(0)}, logits.options()), at::empty({logits.size(0)}, logits.options())};
+    const ChunkResult result{at::empty({logits.size(0)}, logits.options()),
+                             at::empty({logits.size(0)}, logits.options())};
     const cpu::LossShape shape{logits.size(0), logits.size(1), options.label_smoothing, options.z_loss, gradient};
     AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "cross_entropy", [&] {
       cpu::cross_entropy_rows(shape, logits.mutable_data_ptr<scalar_t>(), labels.const_data_ptr<std::int64_t>(),
@@ -95,8 +96,8 @@ struct ProjectedCrossEntropy : Function<ProjectedCrossEntropy> {
       const std::int64_t n = std::min(step, tokens - begin);
       const at::Tensor chunk = hidden.narrow(0, begin, n);
       at::Tensor logits = wide_product(chunk, rows, wide);
-      const ChunkResult result = chunk_loss(logits, ids.narrow(0, begin, n), mask.narrow(0, begin, n), state.options,
-                                            state.wants_gradients);
+      const ChunkResult result =
+          chunk_loss(logits, ids.narrow(0, begin, n), mask.narrow(0, begin, n), state.options, state.wants_gradients);
       nll.narrow(0, begin, n).copy_(result.nll);
       loss.add_(result.loss.sum());
       if (!state.wants_gradients) continue;

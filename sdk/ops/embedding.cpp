@@ -39,7 +39,8 @@ void scatter_sum_cpu(const at::Tensor& tokens, const at::Tensor& dy, at::Tensor&
 }
 
 struct Embedding : Function<Embedding> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& tokens, const at::Tensor& table, GradSink* sink) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& tokens, const at::Tensor& table,
+                            GradSink* sink) {
     context->save_for_backward({tokens});
     keep(context, EmbeddingState{sink, table.size(0)});
     return at::embedding(table, tokens);

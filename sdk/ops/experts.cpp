@@ -9,6 +9,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/searchsorted.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sort.h>
 
@@ -29,12 +30,12 @@ struct Plan {
 Plan make_plan(const at::Tensor& experts, std::int64_t expert_count) {
   const std::int64_t pairs = experts.numel();
   const at::Tensor flat = experts.reshape({pairs});
-  const at::Tensor order = std::get<1>(at::sort(flat, std::optional<bool>(true), 0, false));
+  const auto [sorted, order] = at::sort(flat, std::optional<bool>(true), 0, false);
   Plan plan;
   plan.source = order.floor_divide(experts.size(1));
   plan.position = at::empty_like(order).scatter_(0, order, at::arange(pairs, order.options())).view(experts.sizes());
-  // A comparison table instead of bincount, which syncs with the host.
-  plan.ends = at::arange(expert_count, flat.options()).unsqueeze(1).ge(flat.unsqueeze(0)).sum(1, false, at::kInt);
+  // A search instead of bincount, which syncs with the host.
+  plan.ends = at::searchsorted(sorted, at::arange(expert_count, flat.options()), true, true);
   return plan;
 }
 
@@ -81,13 +82,17 @@ struct SortWeights : Function<SortWeights> {
   }
 };
 
-bool grouped_product_applies(const at::Tensor& x) {
-  return x.is_cuda() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf || x.scalar_type() == at::kFloat);
+/// ATen's grouped product wants rows of whole 16-byte units, forward and backward.
+bool grouped_product_applies(const at::Tensor& rows, const at::Tensor& weight) {
+  const auto type = rows.scalar_type();
+  const auto aligned = [&](std::int64_t n) { return n * static_cast<std::int64_t>(rows.element_size()) % 16 == 0; };
+  return rows.is_cuda() && (type == at::kBFloat16 || type == at::kHalf || type == at::kFloat) &&
+         aligned(weight.size(1)) && aligned(weight.size(2));
 }
 
 /// rows [R, K] of group e times weight[e]^T, weight [E, N, K] -> [R, N].
 at::Tensor grouped_product(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& ends) {
-  if (grouped_product_applies(rows)) return at::_grouped_mm(rows, weight.transpose(1, 2), ends);
+  if (grouped_product_applies(rows, weight)) return at::_grouped_mm(rows, weight.transpose(1, 2), ends);
   const at::Tensor host_ends = ends.to(at::kCPU);
   const std::int32_t* end = host_ends.const_data_ptr<std::int32_t>();
   std::vector<at::Tensor> parts;
@@ -105,8 +110,9 @@ struct ExpertState {
 };
 
 struct CpuExperts : Function<CpuExperts> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weights, const at::Tensor& gate_up,
-                            const at::Tensor& down, const at::Tensor& addend, ExpertState& state) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weights,
+                            const at::Tensor& gate_up, const at::Tensor& down, const at::Tensor& addend,
+                            ExpertState& state) {
     const cpu::ExpertShape& s = state.shape;
     const at::Tensor y = at::empty_like(x), before = at::empty({s.tokens * s.top_k, 2 * s.hidden}, x.options());
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu_experts", [&] {
@@ -137,20 +143,27 @@ struct CpuExperts : Function<CpuExperts> {
                                                ddown.mutable_data_ptr<scalar_t>(),
                                                state.gate_up != nullptr && !state.gate_up->overwrite(),
                                                state.down != nullptr && !state.down->overwrite()};
-      cpu::experts_backward(state.shape, state.plan, in, before.const_data_ptr<scalar_t>(), dy.const_data_ptr<scalar_t>(), out);
+      cpu::experts_backward(state.shape, state.plan, in, before.const_data_ptr<scalar_t>(),
+                            dy.const_data_ptr<scalar_t>(), out);
     });
     if (state.gate_up != nullptr) state.gate_up->ready();
     if (state.down != nullptr) state.down->ready();
-    return {dx, dweights, state.gate_up != nullptr ? at::Tensor{} : dgate_up, state.down != nullptr ? at::Tensor{} : ddown,
-            context->needs_input_grad(4) ? dy : at::Tensor{}, at::Tensor{}};
+    return {dx,
+            dweights,
+            state.gate_up != nullptr ? at::Tensor{} : dgate_up,
+            state.down != nullptr ? at::Tensor{} : ddown,
+            context->needs_input_grad(4) ? dy : at::Tensor{},
+            at::Tensor{}};
   }
 };
 
 /// True where the kernel's one type serves for activations, weights, parameters and main gradients alike.
-bool cpu_experts_apply(const at::Tensor& x, const at::Tensor& weights, const BoundParam& gate_up, const BoundParam& down) {
+bool cpu_experts_apply(const at::Tensor& x, const at::Tensor& weights, const BoundParam& gate_up,
+                       const BoundParam& down) {
   const auto same = [&](const BoundParam& p) {
     return p.value.scalar_type() == x.scalar_type() &&
-           (p.sink == nullptr || (p.sink->gradient.scalar_type() == x.scalar_type() && p.sink->gradient.is_contiguous()));
+           (p.sink == nullptr ||
+            (p.sink->gradient.scalar_type() == x.scalar_type() && p.sink->gradient.is_contiguous()));
   };
   return has_cpu_kernel(x) && weights.scalar_type() == x.scalar_type() && same(gate_up) && same(down);
 }

@@ -36,7 +36,9 @@ const State& kept(AutogradContext* context) {
 
 /// An input that may be absent. Autograd refuses undefined tensors as inputs, and does not number what is absent: forward()
 /// takes it as a `const std::optional<at::Tensor>&` and opens it with or_undefined().
-inline std::optional<at::Tensor> optional_input(const at::Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
+inline std::optional<at::Tensor> optional_input(const at::Tensor& x) {
+  return x.defined() ? std::optional(x) : std::nullopt;
+}
 inline at::Tensor or_undefined(const std::optional<at::Tensor>& x) { return x ? *x : at::Tensor{}; }
 
 /// Hands a weight's gradient to its sink, or returns it for autograd when there is none.

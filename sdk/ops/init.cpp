@@ -42,8 +42,8 @@ void fill_piece(const ParamSpec& spec, const ParamPiece& piece, std::uint64_t se
   if (count == 0 || spec.init.kind == InitKind::zeros) return;
   const RandomStream stream(seed, piece.name);
   // Both boxes list the same elements in the same order; within a row of both, indices run by one.
-  const bool same_rows = !piece.global.size.empty() && !piece.local.size.empty() &&
-                         piece.global.size.back() == piece.local.size.back();
+  const bool same_rows =
+      !piece.global.size.empty() && !piece.local.size.empty() && piece.global.size.back() == piece.local.size.back();
   const std::int64_t run = same_rows ? piece.global.size.back() : 1;
   at::parallel_for(0, count / run, std::max<std::int64_t>(1, 4096 / run), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
@@ -62,7 +62,8 @@ void fill_piece(const ParamSpec& spec, const ParamPiece& piece, std::uint64_t se
 
 Status fill_parameter(const ParamSpec& spec, std::uint64_t seed, const at::Tensor& out) {
   const at::NoGradGuard no_grad;
-  if (out.sizes() != at::IntArrayRef(spec.shape)) return internal_error("storage has another shape than the spec", spec.name);
+  if (out.sizes() != at::IntArrayRef(spec.shape))
+    return internal_error("storage has another shape than the spec", spec.name);
   for (const ParamPiece& piece : spec.pieces) {
     if (!box_fits(piece.global, piece.global_shape) || !box_fits(piece.local, spec.shape) ||
         product(piece.global.size) != product(piece.local.size)) {

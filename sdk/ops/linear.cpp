@@ -66,8 +66,8 @@ struct Linear : Function<Linear> {
 
 at::Tensor linear(const at::Tensor& x, const BoundParam& weight, const BoundParam* bias, const at::Tensor& addend) {
   const LinearState state{weight.sink, bias != nullptr ? bias->sink : nullptr, bias != nullptr, addend.defined()};
-  return Linear::apply(x, weight.value, optional_input(bias != nullptr ? bias->value : at::Tensor{}), optional_input(addend),
-                       state);
+  return Linear::apply(x, weight.value, optional_input(bias != nullptr ? bias->value : at::Tensor{}),
+                       optional_input(addend), state);
 }
 
 } // namespace conclave::ops

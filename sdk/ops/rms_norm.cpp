@@ -41,9 +41,9 @@ struct CpuRmsNorm : Function<CpuRmsNorm> {
     const std::int64_t width = x.size(-1), rows = x.numel() / width;
     const at::Tensor dx = at::empty_like(x), partial = at::zeros({cpu::reduction_blocks(rows), width}, x.options());
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm_backward", [&] {
-      cpu::rms_norm_backward(dy.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(),
-                             scale.const_data_ptr<scalar_t>(), rows, width, dx.mutable_data_ptr<scalar_t>(),
-                             partial.mutable_data_ptr<scalar_t>());
+      cpu::rms_norm_backward(dy.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(),
+                             weight.const_data_ptr<scalar_t>(), scale.const_data_ptr<scalar_t>(), rows, width,
+                             dx.mutable_data_ptr<scalar_t>(), partial.mutable_data_ptr<scalar_t>());
     });
     at::Tensor dweight;
     if (context->needs_input_grad(1)) dweight = deliver(kept<RmsNormState>(context).sink, partial.sum(0));

@@ -35,8 +35,9 @@ struct RotaryState {
 
 /// The kernel's view of the tensors; weights are undefined without a norm.
 template <class T>
-cpu::RotaryInputs<T> inputs_of(const at::Tensor& qkv, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin,
-                               const at::Tensor& query_weight, const at::Tensor& key_weight, double eps) {
+cpu::RotaryInputs<T> inputs_of(const at::Tensor& qkv, const at::Tensor& positions, const at::Tensor& cos,
+                               const at::Tensor& sin, const at::Tensor& query_weight, const at::Tensor& key_weight,
+                               double eps) {
   return {qkv.const_data_ptr<T>(),
           positions.const_data_ptr<std::int64_t>(),
           cos.const_data_ptr<T>(),
@@ -47,9 +48,9 @@ cpu::RotaryInputs<T> inputs_of(const at::Tensor& qkv, const at::Tensor& position
 }
 
 struct CpuSplitRotary : Function<CpuSplitRotary> {
-  static variable_list forward(AutogradContext* context, const at::Tensor& qkv, const std::optional<at::Tensor>& query_norm,
-                               const std::optional<at::Tensor>& key_norm, const at::Tensor& positions,
-                               const RotaryTable& table, const RotaryState& state) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& qkv,
+                               const std::optional<at::Tensor>& query_norm, const std::optional<at::Tensor>& key_norm,
+                               const at::Tensor& positions, const RotaryTable& table, const RotaryState& state) {
     const at::Tensor query_weight = or_undefined(query_norm), key_weight = or_undefined(key_norm);
     const cpu::RotaryShape& s = state.shape;
     const std::int64_t length = s.tokens / state.batch;
@@ -59,13 +60,14 @@ struct CpuSplitRotary : Function<CpuSplitRotary> {
     const bool normed = query_weight.defined();
     const at::Tensor scale = at::empty({normed ? s.tokens * (s.heads + s.kv_heads) : 0}, qkv.options());
     AT_DISPATCH_FLOATING_TYPES(qkv.scalar_type(), "split_rotary", [&] {
-      cpu::rotary_forward(s, inputs_of<scalar_t>(qkv, positions, table.cos, table.sin, query_weight, key_weight, state.eps),
-                          query.mutable_data_ptr<scalar_t>(), key.mutable_data_ptr<scalar_t>(),
-                          value.mutable_data_ptr<scalar_t>(), scale.mutable_data_ptr<scalar_t>());
+      cpu::rotary_forward(
+          s, inputs_of<scalar_t>(qkv, positions, table.cos, table.sin, query_weight, key_weight, state.eps),
+          query.mutable_data_ptr<scalar_t>(), key.mutable_data_ptr<scalar_t>(), value.mutable_data_ptr<scalar_t>(),
+          scale.mutable_data_ptr<scalar_t>());
     });
     // The projection itself is needed again only to go back through the norm.
-    context->save_for_backward({normed ? qkv : at::empty({0}, qkv.options()), query_weight, key_weight, positions, table.cos,
-                                table.sin, scale});
+    context->save_for_backward({normed ? qkv : at::empty({0}, qkv.options()), query_weight, key_weight, positions,
+                                table.cos, table.sin, scale});
     keep(context, state);
     return {query, key, value};
   }
@@ -76,16 +78,18 @@ struct CpuSplitRotary : Function<CpuSplitRotary> {
     const auto& state = kept<RotaryState>(context);
     const cpu::RotaryShape& s = state.shape;
     const bool normed = query_weight.defined();
-    const at::Tensor dquery = gradients[0].contiguous(), dkey = gradients[1].contiguous(), dvalue = gradients[2].contiguous();
+    const at::Tensor dquery = gradients[0].contiguous(), dkey = gradients[1].contiguous(),
+                     dvalue = gradients[2].contiguous();
     const at::Tensor dqkv = at::empty({state.batch, s.tokens / state.batch, s.row()}, dquery.options());
-    const at::Tensor partial = at::zeros({2, normed ? cpu::reduction_blocks(s.tokens) : 0, s.head_width}, dquery.options());
+    const at::Tensor partial =
+        at::zeros({2, normed ? cpu::reduction_blocks(s.tokens) : 0, s.head_width}, dquery.options());
     AT_DISPATCH_FLOATING_TYPES(dquery.scalar_type(), "split_rotary_backward", [&] {
       scalar_t* dweights = partial.mutable_data_ptr<scalar_t>();
-      cpu::rotary_backward(s, inputs_of<scalar_t>(qkv, saved[3], saved[4], saved[5], query_weight, key_weight, state.eps),
-                           scale.const_data_ptr<scalar_t>(), dquery.const_data_ptr<scalar_t>(),
-                           dkey.const_data_ptr<scalar_t>(), dvalue.const_data_ptr<scalar_t>(),
-                           dqkv.mutable_data_ptr<scalar_t>(), normed ? dweights : nullptr,
-                           normed ? dweights + partial.numel() / 2 : nullptr);
+      cpu::rotary_backward(
+          s, inputs_of<scalar_t>(qkv, saved[3], saved[4], saved[5], query_weight, key_weight, state.eps),
+          scale.const_data_ptr<scalar_t>(), dquery.const_data_ptr<scalar_t>(), dkey.const_data_ptr<scalar_t>(),
+          dvalue.const_data_ptr<scalar_t>(), dqkv.mutable_data_ptr<scalar_t>(), normed ? dweights : nullptr,
+          normed ? dweights + partial.numel() / 2 : nullptr);
     });
     at::Tensor dquery_weight, dkey_weight;
     if (normed) {
@@ -112,14 +116,17 @@ Qkv split_rotary(const at::Tensor& qkv, std::int64_t heads, std::int64_t kv_head
   const std::int64_t batch = qkv.size(0), length = qkv.size(1), width = qkv.size(2) / (heads + 2 * kv_heads);
   const bool one_type = norm == nullptr || norm->query.value.scalar_type() == qkv.scalar_type();
   if (has_cpu_kernel(qkv) && one_type) {
-    const RotaryState state{{batch * length, heads, kv_heads, width}, batch, norm != nullptr ? norm->eps : 0,
-                            norm != nullptr ? norm->query.sink : nullptr, norm != nullptr ? norm->key.sink : nullptr};
+    const RotaryState state{{batch * length, heads, kv_heads, width},
+                            batch,
+                            norm != nullptr ? norm->eps : 0,
+                            norm != nullptr ? norm->query.sink : nullptr,
+                            norm != nullptr ? norm->key.sink : nullptr};
     const at::Tensor positions = position_ids.contiguous();
     TORCH_CHECK(positions.numel() == 0 || positions.max().item<std::int64_t>() < table.cos.size(0), "position ",
                 positions.max().item<std::int64_t>(), " is beyond the model's ", table.cos.size(0), " positions");
-    const auto parts = CpuSplitRotary::apply(qkv.contiguous(), optional_input(norm != nullptr ? norm->query.value : at::Tensor{}),
-                                             optional_input(norm != nullptr ? norm->key.value : at::Tensor{}), positions,
-                                             table, state);
+    const auto parts = CpuSplitRotary::apply(
+        qkv.contiguous(), optional_input(norm != nullptr ? norm->query.value : at::Tensor{}),
+        optional_input(norm != nullptr ? norm->key.value : at::Tensor{}), positions, table, state);
     return {parts[0], parts[1], parts[2]};
   }
   const at::Tensor all = qkv.view({batch, length, heads + 2 * kv_heads, width});

@@ -6,8 +6,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/logsumexp.h>
-#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/topk.h>
@@ -23,8 +23,8 @@ const bool* mask_of(const at::Tensor& mask) { return mask.defined() ? mask.const
 
 struct CpuRoute : Function<CpuRoute> {
   static variable_list forward(AutogradContext* context, const at::Tensor& logits,
-                               const std::optional<at::Tensor>& selection_bias, const std::optional<at::Tensor>& token_mask,
-                               const cpu::RouterShape& shape) {
+                               const std::optional<at::Tensor>& selection_bias,
+                               const std::optional<at::Tensor>& token_mask, const cpu::RouterShape& shape) {
     const at::Tensor bias = or_undefined(selection_bias), mask = or_undefined(token_mask);
     const std::int64_t tokens = logits.size(0);
     const at::Tensor weights = at::empty({tokens, shape.top_k}, logits.options());
@@ -32,15 +32,17 @@ struct CpuRoute : Function<CpuRoute> {
     const at::Tensor load = at::empty({shape.sequences, shape.experts}, chosen.options());
     double balance = 0, z = 0;
     AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "route", [&] {
-      cpu::router_forward(shape, logits.const_data_ptr<scalar_t>(), bias.defined() ? bias.const_data_ptr<scalar_t>() : nullptr,
-                          mask_of(mask), weights.mutable_data_ptr<scalar_t>(), chosen.mutable_data_ptr<std::int64_t>(),
+      cpu::router_forward(shape, logits.const_data_ptr<scalar_t>(),
+                          bias.defined() ? bias.const_data_ptr<scalar_t>() : nullptr, mask_of(mask),
+                          weights.mutable_data_ptr<scalar_t>(), chosen.mutable_data_ptr<std::int64_t>(),
                           load.mutable_data_ptr<std::int64_t>(), &balance, &z);
     });
     context->save_for_backward({logits, mask, chosen, load});
     context->mark_non_differentiable({chosen, load});
     context->set_materialize_grads(false);
     keep(context, shape);
-    return {weights, chosen, load, at::scalar_tensor(balance, logits.options()), at::scalar_tensor(z, logits.options())};
+    return {weights, chosen, load, at::scalar_tensor(balance, logits.options()),
+            at::scalar_tensor(z, logits.options())};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -53,9 +55,9 @@ struct CpuRoute : Function<CpuRoute> {
     const double dz = gradients[4].defined() ? gradients[4].item<double>() : 0;
     const at::Tensor dlogits = at::empty_like(logits);
     AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "route_backward", [&] {
-      cpu::router_backward(shape, logits.const_data_ptr<scalar_t>(), mask_of(mask), chosen.const_data_ptr<std::int64_t>(),
-                           load.const_data_ptr<std::int64_t>(), dweights.const_data_ptr<scalar_t>(), dbalance, dz,
-                           dlogits.mutable_data_ptr<scalar_t>());
+      cpu::router_backward(shape, logits.const_data_ptr<scalar_t>(), mask_of(mask),
+                           chosen.const_data_ptr<std::int64_t>(), load.const_data_ptr<std::int64_t>(),
+                           dweights.const_data_ptr<scalar_t>(), dbalance, dz, dlogits.mutable_data_ptr<scalar_t>());
     });
     return {dlogits, at::Tensor{}, at::Tensor{}, at::Tensor{}};
   }
@@ -67,13 +69,19 @@ Routing route(const at::Tensor& logits, const at::Tensor& selection_bias, const 
               std::int64_t sequences, const RouterOptions& options) {
   const std::int64_t tokens = logits.size(0), experts = logits.size(1), k = options.top_k;
   if (has_cpu_kernel(logits)) {
-    const cpu::RouterShape shape{sequences, tokens / sequences, experts, k, options.scores == RouterScores::softmax,
-                                 options.normalise_top_k, options.scaling};
-    const at::Tensor bias = selection_bias.defined() ? selection_bias.to(logits.scalar_type()).contiguous() : at::Tensor{};
+    const cpu::RouterShape shape{sequences,
+                                 tokens / sequences,
+                                 experts,
+                                 k,
+                                 options.scores == RouterScores::softmax,
+                                 options.normalise_top_k,
+                                 options.scaling};
+    const at::Tensor bias =
+        selection_bias.defined() ? selection_bias.to(logits.scalar_type()).contiguous() : at::Tensor{};
     const at::Tensor mask = token_mask.defined() ? token_mask.contiguous() : at::Tensor{};
     const auto parts = CpuRoute::apply(logits.contiguous(), optional_input(bias), optional_input(mask), shape);
-    return {parts[0], parts[1], options.balance_loss ? parts[3] : at::Tensor{}, options.z_loss ? parts[4] : at::Tensor{},
-            parts[2].sum(0)};
+    return {parts[0], parts[1], options.balance_loss ? parts[3] : at::Tensor{},
+            options.z_loss ? parts[4] : at::Tensor{}, parts[2].sum(0)};
   }
   const at::Tensor scores = options.scores == RouterScores::softmax ? at::softmax(logits, 1) : at::sigmoid(logits);
   Routing routing;

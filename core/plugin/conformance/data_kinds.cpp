@@ -31,7 +31,8 @@ Documents read_some(Source& source, const ShardInfo& shard, std::size_t most) {
   std::string id = "left over", text = "left over";
   while (documents.size() < most) {
     if (!require_ok(reader->next(id, text), "next() of " + shard.id)) {
-      require(!require_ok(reader->next(id, text), "next() after the end of " + shard.id), "next() goes on after it said false");
+      require(!require_ok(reader->next(id, text), "next() after the end of " + shard.id),
+              "next() goes on after it said false");
       break;
     }
     documents.emplace_back(id, text);
@@ -66,9 +67,11 @@ void reading_is_repeatable(const Subject& subject) {
   const auto shards = shards_of(*one);
   constexpr std::size_t shards_read = 4, documents_read = 1000;
   std::vector<Documents> read;
-  for (std::size_t i = 0; i < std::min(shards.size(), shards_read); ++i) read.push_back(read_some(*one, shards[i], documents_read));
+  for (std::size_t i = 0; i < std::min(shards.size(), shards_read); ++i)
+    read.push_back(read_some(*one, shards[i], documents_read));
   for (std::size_t i = read.size(); i-- > 0;) // another order, another instance: a shard depends on itself alone
-    require(read_some(*two, shards[i], documents_read) == read[i], "shard " + shards[i].id + " reads differently the second time");
+    require(read_some(*two, shards[i], documents_read) == read[i],
+            "shard " + shards[i].id + " reads differently the second time");
 }
 
 void documents_have_ids(const Subject& subject) {
@@ -93,13 +96,15 @@ void columns_are_sane(const Subject& subject) {
   for (std::size_t i = 0; i < columns.size(); ++i) {
     require(!columns[i].name.empty(), "a column has no name");
     require(names.insert(columns[i].name).second, "two columns are called " + columns[i].name);
-    require(columns[i].name == again[i].name && columns[i].type == again[i].type, "columns() differs between instances");
+    require(columns[i].name == again[i].name && columns[i].type == again[i].type,
+            "columns() differs between instances");
   }
 }
 
 void annotate_writes_every_cell(const Subject& subject) {
   testkit::FakeHost host(prepare_phase(subject));
-  require(testkit::annotate(*subject.make<Filter>(host), sample_texts()).complete(), "annotate() leaves a column unwritten");
+  require(testkit::annotate(*subject.make<Filter>(host), sample_texts()).complete(),
+          "annotate() leaves a column unwritten");
   const auto none = subject.make<Filter>(host);
   (void)testkit::annotate(*none, {}); // a batch may be empty
 }
@@ -109,8 +114,10 @@ void annotate_is_pure(const Subject& subject) {
   const auto texts = sample_texts();
   const auto batch = subject.make<Filter>(host);
   const auto expected = testkit::annotate(*batch, texts);
-  const auto require_same = [&](const testkit::MemoryColumns& columns, std::size_t row, std::size_t text, const char* how) {
-    require(columns.raw_row(row) == expected.raw_row(text), "document " + std::to_string(text) + " gets other columns " + how);
+  const auto require_same = [&](const testkit::MemoryColumns& columns, std::size_t row, std::size_t text,
+                                const char* how) {
+    require(columns.raw_row(row) == expected.raw_row(text),
+            "document " + std::to_string(text) + " gets other columns " + how);
   };
   const auto again = testkit::annotate(*batch, texts);
   const auto reversed = testkit::annotate(*subject.make<Filter>(host), {texts.rbegin(), texts.rend()});
@@ -133,7 +140,8 @@ void select_is_deterministic(const Subject& subject) {
   };
   for (std::size_t row = 0; row < columns.rows(); ++row) {
     const std::string first = reason(*one, row);
-    require(reason(*one, row) == first && reason(*two, row) == first, "select() changes its mind on document " + std::to_string(row));
+    require(reason(*one, row) == first && reason(*two, row) == first,
+            "select() changes its mind on document " + std::to_string(row));
   }
 }
 
@@ -176,7 +184,8 @@ std::shared_ptr<Tokenizer> trained(const Subject& subject, HostContext& host) {
     return true;
   });
   if (!status.ok() && !subject.given && status.error().code != Code::internal)
-    throw CaseSkipped("it does not train on the sample with its defaults (" + status.error().what + "): give options with --with '{...}'");
+    throw CaseSkipped("it does not train on the sample with its defaults (" + status.error().what +
+                      "): give options with --with '{...}'");
   require_ok(status, "train()");
   require(!tokenizer->needs_training(), "needs_training() is still true after train()");
   return tokenizer;
@@ -195,7 +204,8 @@ void decodes_what_it_encodes(const Subject& subject) {
   for (const std::string& text : sample_texts()) {
     const auto ids = ids_of(*tokenizer, text);
     for (const std::int32_t id : ids)
-      require(id >= 0 && id < tokenizer->vocabulary_size(), "id " + std::to_string(id) + " lies outside of the vocabulary");
+      require(id >= 0 && id < tokenizer->vocabulary_size(),
+              "id " + std::to_string(id) + " lies outside of the vocabulary");
     std::string back;
     require_ok(tokenizer->decode(ids.data(), ids.size(), back), "decode()");
     require(back == text, "decoding gives another text: '" + back.substr(0, 60) + "' for '" + text.substr(0, 60) + "'");
@@ -216,7 +226,8 @@ void special_tokens_fit(const Subject& subject) {
   require(tokenizer->vocabulary_size() > 0, "vocabulary_size() is not above 0");
   const SpecialTokens special = tokenizer->special_tokens();
   for (const std::int32_t id : {special.beginning, special.end, special.padding, special.unknown})
-    require(id >= -1 && id < tokenizer->vocabulary_size(), "special token " + std::to_string(id) + " lies outside of the vocabulary");
+    require(id >= -1 && id < tokenizer->vocabulary_size(),
+            "special token " + std::to_string(id) + " lies outside of the vocabulary");
 }
 
 void survives_a_checkpoint(const Subject& subject) {
@@ -225,19 +236,22 @@ void survives_a_checkpoint(const Subject& subject) {
   require_ok(two->load(one->serialize()), "load(serialize())");
   require(!two->needs_training(), "needs_training() is still true after load()");
   require(one->vocabulary_size() == two->vocabulary_size(), "the vocabulary has another size after load()");
-  for (const std::string& text : sample_texts()) require(ids_of(*one, text) == ids_of(*two, text), "encode() differs after load()");
+  for (const std::string& text : sample_texts())
+    require(ids_of(*one, text) == ids_of(*two, text), "encode() differs after load()");
   require(two->serialize() == one->serialize(), "serialize() differs after load()");
 }
 
 void refuses_unfit_bytes(const Subject& subject) {
   testkit::FakeHost host(prepare_phase(subject));
-  require(!subject.make<Tokenizer>(host)->load("\x01\x02 these are no tokenizer's bytes \xff").ok(), "load() takes any bytes");
+  require(!subject.make<Tokenizer>(host)->load("\x01\x02 these are no tokenizer's bytes \xff").ok(),
+          "load() takes any bytes");
 }
 
 void training_is_deterministic(const Subject& subject) {
   testkit::FakeHost host(prepare_phase(subject));
   if (!subject.make<Tokenizer>(host)->needs_training()) throw CaseSkipped("it needs no training");
-  require(trained(subject, host)->serialize() == trained(subject, host)->serialize(), "two trainings on the same texts differ");
+  require(trained(subject, host)->serialize() == trained(subject, host)->serialize(),
+          "two trainings on the same texts differ");
 }
 
 void writes_its_files(const Subject& subject) {

@@ -29,11 +29,13 @@ std::string required_options(const OptionTable& table) {
 
 std::shared_ptr<Plugin> Subject::make(HostContext& host) const {
   const std::string missing = required_options(descriptor.options);
-  if (!given && !missing.empty()) throw CaseSkipped("it requires options (" + missing + "): give them with --with '{...}'");
+  if (!given && !missing.empty())
+    throw CaseSkipped("it requires options (" + missing + "): give them with --with '{...}'");
   auto made = testkit::make_plugin(descriptor, host, with);
   if (made.ok()) return std::move(made).value();
   if (!given && made.error().code != Code::internal)
-    throw CaseSkipped("it cannot be made with its defaults (" + made.error().what + "): give options with --with '{...}'");
+    throw CaseSkipped("it cannot be made with its defaults (" + made.error().what +
+                      "): give options with --with '{...}'");
   throw CaseFailure("an instance cannot be made: " + made.error().render());
 }
 
@@ -59,7 +61,8 @@ void defaults_are_what_the_table_says(const Subject& subject) {
   for (const OptionSpec& spec : table.specs()) {
     if (spec.required || spec.type == OptionType::plugin) continue;
     const std::string actual = table.render(fresh.get(), spec.name);
-    require(actual == spec.default_text, "option " + spec.name + " says its default is " + spec.default_text + " and has " + actual);
+    require(actual == spec.default_text,
+            "option " + spec.name + " says its default is " + spec.default_text + " and has " + actual);
   }
 }
 
@@ -70,8 +73,10 @@ void defaults_bind_back(const Subject& subject) {
   for (const OptionSpec& spec : table.specs()) {
     if (spec.required || spec.type == OptionType::plugin) continue;
     Diagnostics diagnostics;
-    const auto tree = parse_yaml(spec.name + ": " + (spec.default_text.empty() ? "\"\"" : spec.default_text), "default", diagnostics);
-    require(tree && !diagnostics.has_errors(), "the default of " + spec.name + ", " + spec.default_text + ", is no YAML");
+    const auto tree =
+        parse_yaml(spec.name + ": " + (spec.default_text.empty() ? "\"\"" : spec.default_text), "default", diagnostics);
+    require(tree && !diagnostics.has_errors(),
+            "the default of " + spec.name + ", " + spec.default_text + ", is no YAML");
     const std::shared_ptr<void> options = table.make();
     std::vector<ChildRequest> children;
     table.bind(*tree, "with", {"/"}, options.get(), diagnostics, children);
@@ -88,15 +93,18 @@ void defaults_bind_back(const Subject& subject) {
 void refuses_unknown_options(const Subject& subject) {
   const auto bound = testkit::bind_options(subject.descriptor.options, testkit::map({{"surely_no_such_option", 1}}));
   const auto& all = bound.diagnostics.all();
-  require(std::any_of(all.begin(), all.end(), [](const Diagnostic& d) {
-            return d.severity == Severity::error && d.render().find("surely_no_such_option") != std::string::npos;
-          }),
+  require(std::any_of(all.begin(), all.end(),
+                      [](const Diagnostic& d) {
+                        return d.severity == Severity::error &&
+                               d.render().find("surely_no_such_option") != std::string::npos;
+                      }),
           "an unknown option binds without an error that names it");
 }
 
 void given_options_bind(const Subject& subject) {
   if (!subject.given && !required_options(subject.descriptor.options).empty())
-    throw CaseSkipped("it requires options (" + required_options(subject.descriptor.options) + "): give them with --with '{...}'");
+    throw CaseSkipped("it requires options (" + required_options(subject.descriptor.options) +
+                      "): give them with --with '{...}'");
   const auto bound = testkit::bind_options(subject.descriptor.options, subject.with);
   require(bound.ok(), bound.diagnostics.render());
 }
@@ -140,10 +148,13 @@ std::vector<Case> cases_of(const std::string& kind) {
 std::vector<std::string> sample_texts() {
   const std::string prose =
       "The committee met in the small hall behind the library, and for once everybody came on time. There were three "
-      "questions to settle before the winter: who keeps the keys, who pays for the coal, and whether the old piano stays. "
-      "Nobody spoke for the piano at first. Then the youngest of them said that a house without music is only a roof.\n";
+      "questions to settle before the winter: who keeps the keys, who pays for the coal, and whether the old piano "
+      "stays. "
+      "Nobody spoke for the piano at first. Then the youngest of them said that a house without music is only a "
+      "roof.\n";
   const std::string code =
-      "int main(int argc, char** argv) {\n\tfor (int i = 1; i < argc; ++i) {\n\t\tputs(argv[i]);  // each on a line\n\t}\n"
+      "int main(int argc, char** argv) {\n\tfor (int i = 1; i < argc; ++i) {\n\t\tputs(argv[i]);  // each on a "
+      "line\n\t}\n"
       "    return argc > 1 ? 0 : 1;\n}\n";
   std::string lengthy;
   for (int i = 0; i < 200; ++i) lengthy += "Paragraph " + std::to_string(i) + ". " + prose;
@@ -155,7 +166,8 @@ std::vector<std::string> sample_texts() {
           prose, // an exact duplicate
           prose + "One sentence more.\n",
           "- first\n- second\n- third\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
-          "Sm\xc3\xb6rg\xc3\xa5sbord, na\xc3\xafvet\xc3\xa9, \xce\xb1\xce\xb2\xce\xb3, \xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e, \xf0\x9f\x8e\xb9.\n",
+          "Sm\xc3\xb6rg\xc3\xa5sbord, na\xc3\xafvet\xc3\xa9, \xce\xb1\xce\xb2\xce\xb3, "
+          "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e, \xf0\x9f\x8e\xb9.\n",
           std::string(5000, 'a'),
           "1 2 3 4 5 6 7 8 9 10 11 12\n13 14 15\n",
           lengthy};

@@ -53,7 +53,8 @@ void rate_is_pure(const Subject& subject) {
     for (const std::int64_t step : steps) rates.push_back(one->learning_rate(step, extent));
     for (std::size_t i = steps.size(); i-- > 0;) { // backwards: a resume or a plot asks in any order
       const double again = one->learning_rate(steps[i], extent), other = two->learning_rate(steps[i], extent);
-      require(again == rates[i] && other == rates[i], "the learning rate differs between two calls " + at(steps[i], extent));
+      require(again == rates[i] && other == rates[i],
+              "the learning rate differs between two calls " + at(steps[i], extent));
     }
   }
 }
@@ -63,7 +64,8 @@ void rate_is_not_zero(const Subject& subject) {
   const auto scheduler = subject.make<Scheduler>(host);
   const ScheduleExtent extent{1000, 1e-3};
   const auto steps = steps_of(extent);
-  require(std::any_of(steps.begin(), steps.end(), [&](std::int64_t step) { return scheduler->learning_rate(step, extent) > 0; }),
+  require(std::any_of(steps.begin(), steps.end(),
+                      [&](std::int64_t step) { return scheduler->learning_rate(step, extent) > 0; }),
           "the learning rate is 0 in every step of a run of 1000");
 }
 
@@ -82,12 +84,23 @@ StepReport step_report(std::int64_t step) {
   StepReport report;
   report.step = step;
   const double loss = 5.0 / static_cast<double>(step);
-  for (const auto& [name, unit, value] : std::vector<std::tuple<const char*, const char*, double>>{
-           {"loss", "nats", loss}, {"nll", "nats", loss}, {"learning_rate", "", 1e-4}, {"grad_norm", "", 0.5}, {"tokens", "tokens", 4096},
-           {"tokens_per_second", "tokens/second", 1000}, {"step_seconds", "seconds", 4}, {"applied", "", 1}, {"loss_scale", "", 65536}})
+  for (const auto& [name, unit, value] :
+       std::vector<std::tuple<const char*, const char*, double>>{{"loss", "nats", loss},
+                                                                 {"nll", "nats", loss},
+                                                                 {"learning_rate", "", 1e-4},
+                                                                 {"grad_norm", "", 0.5},
+                                                                 {"tokens", "tokens", 4096},
+                                                                 {"tokens_per_second", "tokens/second", 1000},
+                                                                 {"step_seconds", "seconds", 4},
+                                                                 {"applied", "", 1},
+                                                                 {"loss_scale", "", 65536}})
     report.metrics.push_back({name, unit, value, Reduction::mean, {}});
   for (int expert = 0; expert < 4; ++expert)
-    report.metrics.push_back({"expert_load", "tokens", 1024.0 + expert, Reduction::sum, {{"layer", "0"}, {"expert", std::to_string(expert)}}});
+    report.metrics.push_back({"expert_load",
+                              "tokens",
+                              1024.0 + expert,
+                              Reduction::sum,
+                              {{"layer", "0"}, {"expert", std::to_string(expert)}}});
   report.metrics.push_back({"domain_share", "", 0.5, Reduction::none, {{"domain", "a \"quoted\"\\ name\n"}}});
   return report;
 }
@@ -114,7 +127,8 @@ void watches_a_run(const Subject& subject) {
     if (step == 3) {
       EvaluationReport evaluation;
       evaluation.step = 3;
-      evaluation.metrics = {{"nll", "nats", 2.0, Reduction::mean, {}}, {"nll", "nats", 2.5, Reduction::mean, {{"domain", "web"}}}};
+      evaluation.metrics = {{"nll", "nats", 2.0, Reduction::mean, {}},
+                            {"nll", "nats", 2.5, Reduction::mean, {{"domain", "web"}}}};
       require_ok(monitor->evaluation(evaluation), "evaluation()");
       require_ok(monitor->checkpoint(3, (dir.path() / "checkpoints/step-00000003").string()), "checkpoint()");
     }
@@ -127,7 +141,8 @@ void takes_odd_values(const Subject& subject) {
   const testkit::TemporaryDir dir;
   const auto monitor = subject.make<Monitor>(host);
   require_ok(monitor->start(run_info(dir)), "start()");
-  for (const double odd : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -0.0, 1e308}) {
+  for (const double odd :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(), -0.0, 1e308}) {
     StepReport report = step_report(1);
     for (Metric& metric : report.metrics) metric.value = odd;
     require_ok(monitor->step(report), "step() with values of " + std::to_string(odd));
@@ -175,14 +190,16 @@ void never_retires_all(const Subject& subject) {
   for (std::int64_t n = 0; n <= 60; ++n) {
     if (n > 0) committed.push_back({n * 50 + n % 3, 1000});
     const auto retired = one->retire(committed);
-    require(retired == two->retire(committed) && retired == one->retire(committed), "retire() changes between calls or instances");
+    require(retired == two->retire(committed) && retired == one->retire(committed),
+            "retire() changes between calls or instances");
     for (const std::int64_t step : retired)
       require(std::any_of(committed.begin(), committed.end(), [&](const CheckpointInfo& c) { return c.step == step; }),
               "retire() names step " + std::to_string(step) + ", which is not committed");
     auto unique = retired;
     std::sort(unique.begin(), unique.end());
     require(std::adjacent_find(unique.begin(), unique.end()) == unique.end(), "retire() names a step twice");
-    require(committed.empty() || retired.size() < committed.size(), "retire() removes every one of " + std::to_string(n) + " checkpoints");
+    require(committed.empty() || retired.size() < committed.size(),
+            "retire() removes every one of " + std::to_string(n) + " checkpoints");
     require(committed.empty() || std::find(retired.begin(), retired.end(), committed.back().step) == retired.end(),
             "retire() removes the newest checkpoint");
     std::erase_if(committed, [&](const CheckpointInfo& c) { // as the host does
@@ -201,7 +218,9 @@ std::vector<Case> scheduler_cases() {
 }
 
 std::vector<Case> monitor_cases() {
-  return {{"watches a run", watches_a_run}, {"takes odd values", takes_odd_values}, {"ends without a step and resumes", ends_without_a_step}};
+  return {{"watches a run", watches_a_run},
+          {"takes odd values", takes_odd_values},
+          {"ends without a step and resumes", ends_without_a_step}};
 }
 
 std::vector<Case> checkpoint_cases() {

@@ -41,14 +41,15 @@ CaseResult from_child(const std::string& answer, const Result<ChildOutcome>& out
   }
   result.detail = outcome.ok() ? outcome->describe() : outcome.error().render();
   if (result.detail.empty()) result.detail = "the process ended without an answer";
-  if (outcome.ok() && !outcome->errors.empty()) result.detail += " (it said: " + outcome->errors.substr(0, outcome->errors.find_last_not_of("\n") + 1) + ")";
+  if (outcome.ok() && !outcome->errors.empty())
+    result.detail += " (it said: " + outcome->errors.substr(0, outcome->errors.find_last_not_of("\n") + 1) + ")";
   return result;
 }
 
 CaseResult run_one(const ConformanceRequest& request, const std::string& id, const Case& test) {
   std::string answer;
-  const auto outcome = run_child(request.self, {child_flag, request.file.string(), id, test.name, request.with}, start_seconds,
-                                 [&](const std::string& line) -> double {
+  const auto outcome = run_child(request.self, {child_flag, request.file.string(), id, test.name, request.with},
+                                 start_seconds, [&](const std::string& line) -> double {
                                    if (line == started) return request.seconds_for_each;
                                    answer = line;
                                    return 0; // what is left also covers the process's end
@@ -70,7 +71,9 @@ Result<Value> parse_with(const std::string& text) {
 }
 
 Json run_case(const std::string& file, const std::string& id, const std::string& name, const std::string& with) {
-  const auto answer = [](const char* outcome, const std::string& detail) { return Json{{"outcome", outcome}, {"detail", detail}}; };
+  const auto answer = [](const char* outcome, const std::string& detail) {
+    return Json{{"outcome", outcome}, {"detail", detail}};
+  };
   const auto library = open_library(file);
   if (!library.ok()) return answer("failed", library.error().render());
   const auto options = parse_with(with);
@@ -115,13 +118,15 @@ Result<std::vector<CaseResult>> run_conformance(const ConformanceRequest& asked)
   std::vector<CaseResult> results;
   const std::string name = request.file.filename().string();
   const auto whole = [&](const char* test, const std::string& problem, const std::string& remark = {}) {
-    results.push_back({name, test, problem.empty() ? CaseOutcome::passed : CaseOutcome::failed, problem.empty() ? remark : problem});
+    results.push_back(
+        {name, test, problem.empty() ? CaseOutcome::passed : CaseOutcome::failed, problem.empty() ? remark : problem});
     return problem.empty();
   };
   const auto fingerprint = read_fingerprint(request.file);
   if (!whole("carries a fingerprint", fingerprint.ok() ? "" : fingerprint.error().what)) return results;
   const FingerprintVerdict verdict = compare_fingerprints(*fingerprint, host_fingerprint());
-  if (!whole("its fingerprint fits this host", verdict.fits() ? "" : verdict.render(), verdict.render())) return results;
+  if (!whole("its fingerprint fits this host", verdict.fits() ? "" : verdict.render(), verdict.render()))
+    return results;
   const ProbeResult probed = probe(request.self, {request.file}, 10).front();
   if (!whole("opens within 10 s and describes its plugins", probed.problem)) return results;
 

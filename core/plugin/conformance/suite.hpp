@@ -29,8 +29,8 @@ struct CaseResult {
 struct ConformanceRequest {
   std::filesystem::path self; ///< this executable, run again for each case
   std::filesystem::path file;
-  std::string with;           ///< options of every instance as one YAML map; "" = all defaults
-  std::string only;           ///< only cases whose name contains this
+  std::string with; ///< options of every instance as one YAML map; "" = all defaults
+  std::string only; ///< only cases whose name contains this
   double seconds_for_each = 60;
 };
 

@@ -102,7 +102,8 @@ void updates_move_weights(const Subject& subject) {
     for (const Segment& segment : problem.segments) {
       require(finite(segment.master), "weights are not finite after three updates");
       require(segment.master.scalar_type() == dtype, "an update changes the type of the weights");
-      for (const at::Tensor& state : segment.states) require(finite(state), "states are not finite after three updates");
+      for (const at::Tensor& state : segment.states)
+        require(finite(state), "states are not finite after three updates");
     }
   }
 }
@@ -129,7 +130,8 @@ void updates_are_repeatable(const Subject& subject) {
     Problem problem = problem_of(*optimizer, at::kFloat);
     const auto gradients = problem_of(*optimizer, at::kFloat);
     for (int step = 1; step <= 3; ++step) {
-      for (std::size_t i = 0; i < problem.segments.size(); ++i) problem.segments[i].gradient.copy_(gradients.segments[i].gradient);
+      for (std::size_t i = 0; i < problem.segments.size(); ++i)
+        problem.segments[i].gradient.copy_(gradients.segments[i].gradient);
       update(*optimizer, problem.segments, step, true);
     }
     ends.push_back(everything(problem.segments));
@@ -195,7 +197,8 @@ std::int64_t volume(const std::vector<std::int64_t>& shape) {
 
 bool overlap(const Box& a, const Box& b) {
   for (std::size_t axis = 0; axis < a.size.size(); ++axis)
-    if (a.offset[axis] + a.size[axis] <= b.offset[axis] || b.offset[axis] + b.size[axis] <= a.offset[axis]) return false;
+    if (a.offset[axis] + a.size[axis] <= b.offset[axis] || b.offset[axis] + b.size[axis] <= a.offset[axis])
+      return false;
   return true;
 }
 
@@ -223,9 +226,12 @@ void summary_counts_the_parameters(const Subject& subject) {
   std::int64_t total = 0;
   for (const ParamSpec& spec : describe(*model, request_of()).parameters)
     for (const ParamPiece& piece : spec.pieces) total += volume(piece.global.size);
-  require(summary.parameters == total, "summarize() counts " + std::to_string(summary.parameters) + " parameters, describe() lists " + std::to_string(total));
-  require(summary.active_parameters > 0 && summary.active_parameters <= summary.parameters, "active_parameters lies outside of (0, parameters]");
-  require(std::isfinite(summary.forward_flops_per_token) && summary.forward_flops_per_token > 0, "forward_flops_per_token is not above 0");
+  require(summary.parameters == total, "summarize() counts " + std::to_string(summary.parameters) +
+                                           " parameters, describe() lists " + std::to_string(total));
+  require(summary.active_parameters > 0 && summary.active_parameters <= summary.parameters,
+          "active_parameters lies outside of (0, parameters]");
+  require(std::isfinite(summary.forward_flops_per_token) && summary.forward_flops_per_token > 0,
+          "forward_flops_per_token is not above 0");
 }
 
 void pieces_are_disjoint_and_cover(const Subject& subject) {
@@ -238,11 +244,15 @@ void pieces_are_disjoint_and_cover(const Subject& subject) {
     require(!spec.pieces.empty(), spec.name + " has no piece");
     for (std::size_t i = 0; i < spec.pieces.size(); ++i) {
       const ParamPiece& piece = spec.pieces[i];
-      require(inside(piece.local, spec.shape), "piece " + piece.name + " lies outside of the local tensor of " + spec.name);
-      require(inside(piece.global, piece.global_shape), "piece " + piece.name + " lies outside of its global parameter");
-      require(volume(piece.local.size) == volume(piece.global.size), "piece " + piece.name + " has another size locally than globally");
+      require(inside(piece.local, spec.shape),
+              "piece " + piece.name + " lies outside of the local tensor of " + spec.name);
+      require(inside(piece.global, piece.global_shape),
+              "piece " + piece.name + " lies outside of its global parameter");
+      require(volume(piece.local.size) == volume(piece.global.size),
+              "piece " + piece.name + " has another size locally than globally");
       for (std::size_t j = 0; j < i; ++j)
-        require(!overlap(piece.local, spec.pieces[j].local), "pieces " + piece.name + " and " + spec.pieces[j].name + " overlap in " + spec.name);
+        require(!overlap(piece.local, spec.pieces[j].local),
+                "pieces " + piece.name + " and " + spec.pieces[j].name + " overlap in " + spec.name);
       globals[piece.name].push_back(piece);
     }
   }
@@ -251,7 +261,8 @@ void pieces_are_disjoint_and_cover(const Subject& subject) {
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       require(pieces[i].global_shape == pieces[0].global_shape, "pieces of " + name + " disagree on its shape");
       covered += volume(pieces[i].global.size);
-      for (std::size_t j = 0; j < i; ++j) require(!overlap(pieces[i].global, pieces[j].global), "two pieces hold the same part of " + name);
+      for (std::size_t j = 0; j < i; ++j)
+        require(!overlap(pieces[i].global, pieces[j].global), "two pieces hold the same part of " + name);
     }
     require(covered == volume(pieces[0].global_shape), "the pieces of " + name + " do not cover it");
   }
@@ -260,7 +271,8 @@ void pieces_are_disjoint_and_cover(const Subject& subject) {
 testkit::BoundStage bound_stage(const Subject& subject, const Model& model) {
   const ModelSummary summary = require_ok(model.summarize({vocabulary, length}, Mesh()), "summarize()");
   if (summary.parameters > largest)
-    throw CaseSkipped(std::to_string(summary.parameters) + " parameters are too many to try: give smaller options with --with '{...}'");
+    throw CaseSkipped(std::to_string(summary.parameters) +
+                      " parameters are too many to try: give smaller options with --with '{...}'");
   (void)subject;
   return require_ok(testkit::bind_stage(model, request_of(), 1), "bind()");
 }
@@ -270,7 +282,8 @@ void forward_and_backward_are_finite(const Subject& subject) {
   const auto model = subject.make<Model>(host);
   auto bound = bound_stage(subject, *model);
   const Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);
-  const StageOutput output = bound.stage->forward({.batch = &batch, .activations = {}, .loss = {.label_smoothing = 0.1, .z_loss = 1e-4}});
+  const StageOutput output =
+      bound.stage->forward({.batch = &batch, .activations = {}, .loss = {.label_smoothing = 0.1, .z_loss = 1e-4}});
   require(!output.local_losses.empty(), "the last stage gives no loss");
   for (const LocalLoss& loss : output.local_losses) {
     require(loss.sum.defined() && loss.sum.numel() == 1, "loss " + loss.name + " is no scalar");
@@ -278,10 +291,12 @@ void forward_and_backward_are_finite(const Subject& subject) {
   }
   require(output.token_nll.defined() && output.token_nll.sizes() == batch.tokens.sizes(), "token_nll is not [B, S]");
   require(finite(output.token_nll), "token_nll is not finite");
-  require(output.token_nll.masked_select(batch.loss_mask.logical_not()).eq(0).all().item<bool>(), "token_nll is not 0 where the loss mask is false");
+  require(output.token_nll.masked_select(batch.loss_mask.logical_not()).eq(0).all().item<bool>(),
+          "token_nll is not 0 where the loss mask is false");
   const double nll = output.token_nll.sum().item<double>() / static_cast<double>(batch.global_loss_tokens);
   require(nll > 0 && nll < 3 * std::log(static_cast<double>(vocabulary)),
-          "the first nll is " + std::to_string(nll) + ", far from that of a uniform guess (" + std::to_string(std::log(double{vocabulary})) + ")");
+          "the first nll is " + std::to_string(nll) + ", far from that of a uniform guess (" +
+              std::to_string(std::log(double{vocabulary})) + ")");
   testkit::total_loss(output, batch).backward();
   bool any = false;
   for (std::size_t i = 0; i < bound.storage.parameters.size(); ++i) {
@@ -304,7 +319,8 @@ void forward_is_repeatable(const Subject& subject) {
   const at::Tensor first = bound.stage->forward(evaluation).token_nll.clone();
   require(bound.stage->forward(evaluation).token_nll.equal(first), "two evaluations of one batch differ");
   for (std::size_t i = 0; i < buffers.size(); ++i)
-    require(bound.storage.buffers[i].equal(buffers[i]), "an evaluation changes buffer " + bound.description.buffers[i].name);
+    require(bound.storage.buffers[i].equal(buffers[i]),
+            "an evaluation changes buffer " + bound.description.buffers[i].name);
 }
 
 /// Padding counts nowhere: other tokens in it leave every real position alone.
@@ -316,7 +332,8 @@ void padding_counts_nowhere(const Subject& subject) {
   const StageInput evaluation{.batch = &batch, .activations = {}, .loss = {}, .training = false};
   const at::Tensor first = bound.stage->forward(evaluation).token_nll.clone();
   batch.tokens = batch.tokens.masked_fill(batch.token_mask.logical_not(), vocabulary - 1);
-  require(bound.stage->forward(evaluation).token_nll.allclose(first, 1e-9, 1e-12), "tokens in the padding change the loss of real positions");
+  require(bound.stage->forward(evaluation).token_nll.allclose(first, 1e-9, 1e-12),
+          "tokens in the padding change the loss of real positions");
 }
 
 } // namespace

@@ -29,11 +29,15 @@ OptionTable table() {
   return OptionTableBuilder<Options>()
       .choice("normalise", &Options::normalise,
               {{"none", Normalise::none}, {"whitespace", Normalise::whitespace}, {"words", Normalise::words}})
-      .doc("What is compared. none: every byte. whitespace: runs of white space count as one space, and those at the ends not "
-           "at all. words: only letters and digits, in lower case.")
+      .doc(
+          "What is compared. none: every byte. whitespace: runs of white space count as one space, and those at the "
+          "ends not "
+          "at all. words: only letters and digits, in lower case.")
       .choice("scope", &Options::scope, {{"global", Scope::global}, {"domain", Scope::domain}})
       .affects(Affects::selection)
-      .doc("global: a document is dropped when any domain has it already, in the order of the domains. domain: only within one.")
+      .doc(
+          "global: a document is dropped when any domain has it already, in the order of the domains. domain: only "
+          "within one.")
       .build();
 }
 
@@ -106,7 +110,9 @@ class ExactDedup final : public DedupFilter {
 } // namespace conclave::exact_dedup
 
 CONCLAVE_PLUGINS(conclave::describe_plugin<conclave::exact_dedup::ExactDedup, conclave::exact_dedup::Options>(
-    {.id = "filter/exact-dedup", .version = "1.0.0", .output_revision = 1,
+    {.id = "filter/exact-dedup",
+     .version = "1.0.0",
+     .output_revision = 1,
      .summary = "Keeps the first of documents with equal normalised text",
      .licence = "MIT"},
     conclave::exact_dedup::table()))

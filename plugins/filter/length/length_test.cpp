@@ -24,7 +24,8 @@ TEST(LengthFilter, CountsCodePointsAndNotBytes) {
   auto made = testkit::make<Filter>(testkit::this_library("filter/length"), host,
                                     testkit::map({{"min_characters", 3}, {"max_characters", 3}}));
   ASSERT_TRUE(made.ok()) << made.error().render();
-  EXPECT_EQ(testkit::verdicts(**made, {"äöü", "日本", "\xF0\x9F\x98\x80 x", "abcd"}), (Verdicts{"", "too-short", "", "too-long"}));
+  EXPECT_EQ(testkit::verdicts(**made, {"äöü", "日本", "\xF0\x9F\x98\x80 x", "abcd"}),
+            (Verdicts{"", "too-short", "", "too-long"}));
 }
 
 TEST(LengthFilter, RefusesCrossedBounds) {

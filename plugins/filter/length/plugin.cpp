@@ -21,11 +21,21 @@ struct Options {
 
 OptionTable table() {
   return OptionTableBuilder<Options>()
-      .opt("min_bytes", &Options::min_bytes).at_least(0).affects(Affects::selection).doc("Drop documents with fewer bytes.")
-      .opt("max_bytes", &Options::max_bytes).at_least(0).affects(Affects::selection).doc("Drop documents with more bytes.")
-      .opt("min_characters", &Options::min_characters).at_least(0).affects(Affects::selection)
+      .opt("min_bytes", &Options::min_bytes)
+      .at_least(0)
+      .affects(Affects::selection)
+      .doc("Drop documents with fewer bytes.")
+      .opt("max_bytes", &Options::max_bytes)
+      .at_least(0)
+      .affects(Affects::selection)
+      .doc("Drop documents with more bytes.")
+      .opt("min_characters", &Options::min_characters)
+      .at_least(0)
+      .affects(Affects::selection)
       .doc("Drop documents with fewer characters (Unicode code points).")
-      .opt("max_characters", &Options::max_characters).at_least(0).affects(Affects::selection)
+      .opt("max_characters", &Options::max_characters)
+      .at_least(0)
+      .affects(Affects::selection)
       .doc("Drop documents with more characters.")
       .validate([](const Options& o, OptionReport& report) {
         if (o.max_bytes && *o.max_bytes < o.min_bytes) report.error("max_bytes", "it is below min_bytes", "swap them");
@@ -40,7 +50,8 @@ class LengthFilter final : public Filter {
   LengthFilter(HostContext&, const Options& options) : options_(options) {}
 
   [[nodiscard]] std::vector<ColumnSpec> columns() const override {
-    return {{"bytes", ColumnType::integer, "bytes of the text"}, {"characters", ColumnType::integer, "its code points"}};
+    return {{"bytes", ColumnType::integer, "bytes of the text"},
+            {"characters", ColumnType::integer, "its code points"}};
   }
 
   void annotate(std::span<const Document> documents, ColumnWriter& writer) override {
@@ -66,7 +77,9 @@ class LengthFilter final : public Filter {
 } // namespace conclave::length
 
 CONCLAVE_PLUGINS(conclave::describe_plugin<conclave::length::LengthFilter, conclave::length::Options>(
-    {.id = "filter/length", .version = "1.0.0", .output_revision = 1,
+    {.id = "filter/length",
+     .version = "1.0.0",
+     .output_revision = 1,
      .summary = "Drops documents outside bounds in bytes or characters",
      .licence = "MIT"},
     conclave::length::table()))

@@ -31,9 +31,11 @@ TEST(Statistics, CountedByHand) {
 
 TEST(Statistics, EmptyTextHasNoRatios) {
   StatisticsMeter meter;
-  for (const std::string& text : {std::string(), std::string("\n \n"), std::string(100, '\xFF'), std::string(50, '\0')}) {
+  for (const std::string& text :
+       {std::string(), std::string("\n \n"), std::string(100, '\xFF'), std::string(50, '\0')}) {
     const Statistics s = meter(text);
-    for (const double value : {s.mean_word_length, s.bullet_lines, s.repeated_lines, s.top_ngrams[0], s.repeated_ngrams[5]})
+    for (const double value :
+         {s.mean_word_length, s.bullet_lines, s.repeated_lines, s.top_ngrams[0], s.repeated_ngrams[5]})
       EXPECT_TRUE(std::isfinite(value));
   }
 }
@@ -93,17 +95,21 @@ TEST(Repetition, AgreesWithBruteForce) {
     const std::size_t count = 1 + random() % 120;
     for (std::size_t i = 0; i < count; ++i) brute.words.push_back(std::string(1 + random() % vocabulary, 'a') + "b");
     const Statistics s = meter(brute.ngram(0, count));
-    for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(s.top_ngrams[i], brute.top(top_ngram_sizes[i]), 1e-12) << trial << " " << i;
-    for (std::size_t i = 0; i < 6; ++i) EXPECT_NEAR(s.repeated_ngrams[i], brute.repeated(repeated_ngram_sizes[i]), 1e-12) << trial;
+    for (std::size_t i = 0; i < 3; ++i)
+      EXPECT_NEAR(s.top_ngrams[i], brute.top(top_ngram_sizes[i]), 1e-12) << trial << " " << i;
+    for (std::size_t i = 0; i < 6; ++i)
+      EXPECT_NEAR(s.repeated_ngrams[i], brute.repeated(repeated_ngram_sizes[i]), 1e-12) << trial;
   }
 }
 
 std::string prose() {
   std::string text;
   for (int i = 0; i < 30; ++i)
-    text += "Sentence number " + std::string(1, static_cast<char>('a' + i % 26)) + std::string(1, static_cast<char>('k' + i % 13)) +
-            " speaks of the " + std::string(static_cast<std::size_t>(3 + i % 9), static_cast<char>('b' + i % 24)) +
-            " things that people have " + std::string(static_cast<std::size_t>(2 + i % 7), static_cast<char>('c' + i % 22)) + " seen.\n";
+    text += "Sentence number " + std::string(1, static_cast<char>('a' + i % 26)) +
+            std::string(1, static_cast<char>('k' + i % 13)) + " speaks of the " +
+            std::string(static_cast<std::size_t>(3 + i % 9), static_cast<char>('b' + i % 24)) +
+            " things that people have " +
+            std::string(static_cast<std::size_t>(2 + i % 7), static_cast<char>('c' + i % 22)) + " seen.\n";
   return text;
 }
 
@@ -122,8 +128,11 @@ std::string repeat(const std::string& part, int times) {
 
 TEST(Rules, EachDropsItsOwnKindOfText) {
   // Thresholds of repetition are opened, so that each rule is seen alone.
-  const Value loose = testkit::map({{"max_repeated_lines", 1}, {"max_repeated_paragraphs", 1}, {"max_repeated_line_characters", 1},
-                                    {"max_repeated_paragraph_characters", 1}, {"max_top_ngrams", testkit::list({1, 1, 1})},
+  const Value loose = testkit::map({{"max_repeated_lines", 1},
+                                    {"max_repeated_paragraphs", 1},
+                                    {"max_repeated_line_characters", 1},
+                                    {"max_repeated_paragraph_characters", 1},
+                                    {"max_top_ngrams", testkit::list({1, 1, 1})},
                                     {"max_repeated_ngrams", testkit::list({1, 1, 1, 1, 1, 1})}});
   EXPECT_EQ(verdict(prose(), loose), "");
   EXPECT_EQ(verdict("short", loose), "too-few-words");

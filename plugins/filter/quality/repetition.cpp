@@ -25,7 +25,9 @@ std::int64_t total_characters(const std::vector<RepetitionMeter::Segment>& segme
   return total;
 }
 
-double share(std::int64_t part, std::int64_t whole) { return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole); }
+double share(std::int64_t part, std::int64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+}
 
 } // namespace
 
@@ -73,7 +75,8 @@ double RepetitionMeter::top_ngram(const std::vector<Segment>& words, std::size_t
     if (slot.count != most) continue;
     HashCounter::Slot& end = ends.at(ngrams_[i]);
     end.count = 1;
-    for (std::size_t w = std::max<std::size_t>(i, end.last); w < i + n; ++w) slot.last += static_cast<std::uint32_t>(words[w].characters);
+    for (std::size_t w = std::max<std::size_t>(i, end.last); w < i + n; ++w)
+      slot.last += static_cast<std::uint32_t>(words[w].characters);
     end.last = static_cast<std::uint32_t>(i + n);
     best = std::max<std::int64_t>(best, slot.last);
   }

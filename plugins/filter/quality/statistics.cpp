@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::string_view stop_words[] = {"the", "be", "to", "of", "and", "that", "have", "with"};
 constexpr std::string_view ellipsis = "\xE2\x80\xA6"; // one character, U+2026
-constexpr std::string_view bullets[] = {"\xE2\x80\xA2", "\xE2\x80\xA3", "\xE2\x97\xA6", "\xE2\x96\xAA", "\xE2\x97\x8F", "* ", "- "};
+constexpr std::string_view bullets[] = {
+    "\xE2\x80\xA2", "\xE2\x80\xA3", "\xE2\x97\xA6", "\xE2\x96\xAA", "\xE2\x97\x8F", "* ", "- "};
 
 double ratio(std::int64_t part, std::int64_t whole) {
   return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
@@ -115,7 +116,8 @@ Statistics StatisticsMeter::operator()(std::string_view text) {
   out.repeated_line_characters = lines.characters;
   out.repeated_paragraphs = paragraphs.items;
   out.repeated_paragraph_characters = paragraphs.characters;
-  for (std::size_t i = 0; i < out.top_ngrams.size(); ++i) out.top_ngrams[i] = repetition_.top_ngram(words_, top_ngram_sizes[i]);
+  for (std::size_t i = 0; i < out.top_ngrams.size(); ++i)
+    out.top_ngrams[i] = repetition_.top_ngram(words_, top_ngram_sizes[i]);
   for (std::size_t i = 0; i < out.repeated_ngrams.size(); ++i)
     out.repeated_ngrams[i] = repetition_.repeated_ngrams(words_, repeated_ngram_sizes[i]);
   return out;

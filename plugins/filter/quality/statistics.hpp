@@ -25,16 +25,16 @@ inline constexpr std::size_t repeated_ngram_sizes[] = {5, 6, 7, 8, 9, 10};
 
 struct Statistics {
   std::int64_t words = 0;
-  double mean_word_length = 0;     ///< characters
-  double hashes_per_word = 0;      ///< `#`
-  double ellipses_per_word = 0;    ///< `...` or the single character
-  double bullet_lines = 0;         ///< share of lines that begin with a bullet
-  double ellipsis_lines = 0;       ///< share of lines that end with an ellipsis
-  double words_with_letter = 0;    ///< share of words
-  std::int64_t stop_words = 0;     ///< different ones of: the, be, to, of, and, that, have, with
-  double repeated_lines = 0, repeated_paragraphs = 0;                      ///< shares of lines, of paragraphs
-  double repeated_line_characters = 0, repeated_paragraph_characters = 0;  ///< shares of characters
-  std::array<double, 3> top_ngrams{};      ///< shares of characters, by top_ngram_sizes
+  double mean_word_length = 0;                        ///< characters
+  double hashes_per_word = 0;                         ///< `#`
+  double ellipses_per_word = 0;                       ///< `...` or the single character
+  double bullet_lines = 0;                            ///< share of lines that begin with a bullet
+  double ellipsis_lines = 0;                          ///< share of lines that end with an ellipsis
+  double words_with_letter = 0;                       ///< share of words
+  std::int64_t stop_words = 0;                        ///< different ones of: the, be, to, of, and, that, have, with
+  double repeated_lines = 0, repeated_paragraphs = 0; ///< shares of lines, of paragraphs
+  double repeated_line_characters = 0, repeated_paragraph_characters = 0; ///< shares of characters
+  std::array<double, 3> top_ngrams{};                                     ///< shares of characters, by top_ngram_sizes
   std::array<double, 6> repeated_ngrams{}; ///< shares of characters, by repeated_ngram_sizes
 };
 

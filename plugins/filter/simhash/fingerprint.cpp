@@ -26,7 +26,8 @@ std::uint64_t BitCounter::majority() const noexcept {
 
 Fingerprint Fingerprinter::operator()(std::string_view text) {
   words_.clear();
-  datakit::for_each_word(text, scratch_, [this](std::string_view word) { words_.push_back(XXH3_64bits(word.data(), word.size())); });
+  datakit::for_each_word(text, scratch_,
+                         [this](std::string_view word) { words_.push_back(XXH3_64bits(word.data(), word.size())); });
   if (words_.empty()) return {};
   BitCounter counter;
   const std::size_t length = std::min(ngram_, words_.size());

@@ -30,23 +30,37 @@ int block_count(const Options& options) { return options.blocks.value_or(options
 
 OptionTable table() {
   return OptionTableBuilder<Options>()
-      .opt("ngram", &Options::ngram).range(1, 16).doc("Features are runs of so many words.")
-      .opt("distance", &Options::distance).range(0, 12).affects(Affects::selection)
+      .opt("ngram", &Options::ngram)
+      .range(1, 16)
+      .doc("Features are runs of so many words.")
+      .opt("distance", &Options::distance)
+      .range(0, 12)
+      .affects(Affects::selection)
       .doc("Prints that differ in at most so many of 64 bits are near-duplicates.")
-      .opt("blocks", &Options::blocks).range(1, 16).affects(Affects::selection)
-      .doc("The print is cut into so many blocks; documents meet when `blocks - distance` of them agree. By default "
-           "distance + 1. Above some ten million documents take more, e.g. 6 for distance 3: 20 keys a document instead of 4, "
-           "and groups some ten thousand times smaller.")
-      .opt("min_features", &Options::min_features).at_least(1).affects(Affects::selection)
+      .opt("blocks", &Options::blocks)
+      .range(1, 16)
+      .affects(Affects::selection)
+      .doc(
+          "The print is cut into so many blocks; documents meet when `blocks - distance` of them agree. By default "
+          "distance + 1. Above some ten million documents take more, e.g. 6 for distance 3: 20 keys a document instead "
+          "of 4, "
+          "and groups some ten thousand times smaller.")
+      .opt("min_features", &Options::min_features)
+      .at_least(1)
+      .affects(Affects::selection)
       .doc("Documents with fewer features are never near-duplicates: their prints say too little.")
-      .choice("scope", &Options::scope, {{"global", Scope::global}, {"domain", Scope::domain}}).affects(Affects::selection)
+      .choice("scope", &Options::scope, {{"global", Scope::global}, {"domain", Scope::domain}})
+      .affects(Affects::selection)
       .doc("global: compare across domains, in their order. domain: only within one.")
       .validate([](const Options& o, OptionReport& report) {
         if (block_count(o) <= o.distance) {
-          report.error("blocks", "it must be above distance", "leave it out or give at least " + std::to_string(o.distance + 1));
+          report.error("blocks", "it must be above distance",
+                       "leave it out or give at least " + std::to_string(o.distance + 1));
         } else if (choose(block_count(o), o.distance) > most_tables) {
-          report.error("blocks", "it makes " + std::to_string(choose(block_count(o), o.distance)) + " keys for each document, above " +
-                                     std::to_string(most_tables), "give fewer blocks");
+          report.error("blocks",
+                       "it makes " + std::to_string(choose(block_count(o), o.distance)) +
+                           " keys for each document, above " + std::to_string(most_tables),
+                       "give fewer blocks");
         }
       })
       .build();
@@ -58,7 +72,8 @@ class SimHash final : public DedupFilter {
       : options_(options), print_(options.ngram), keys_(options.distance, block_count(options)) {}
 
   [[nodiscard]] std::vector<ColumnSpec> columns() const override {
-    return {{"simhash", ColumnType::bits64, "SimHash over runs of words"}, {"features", ColumnType::integer, "how many runs it is made of"}};
+    return {{"simhash", ColumnType::bits64, "SimHash over runs of words"},
+            {"features", ColumnType::integer, "how many runs it is made of"}};
   }
 
   void annotate(std::span<const Document> documents, ColumnWriter& writer) override {
@@ -101,7 +116,9 @@ class SimHash final : public DedupFilter {
 } // namespace conclave::simhash
 
 CONCLAVE_PLUGINS(conclave::describe_plugin<conclave::simhash::SimHash, conclave::simhash::Options>(
-    {.id = "filter/simhash", .version = "1.0.0", .output_revision = 1,
+    {.id = "filter/simhash",
+     .version = "1.0.0",
+     .output_revision = 1,
      .summary = "Keeps the first of documents whose 64-bit SimHash prints differ in few bits",
      .licence = "MIT"},
     conclave::simhash::table()))

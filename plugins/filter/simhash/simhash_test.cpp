@@ -107,7 +107,8 @@ TEST(SimHashFilter, AgreesWithComparingAllPairs) {
     auto words = random_words(random, 400);
     texts.push_back(join(words));
     for (int copy = 0; copy < 3; ++copy) {
-      for (int change = 0; change < copy * 3; ++change) words[random() % words.size()] = "changed" + std::to_string(random() % 1000);
+      for (int change = 0; change < copy * 3; ++change)
+        words[random() % words.size()] = "changed" + std::to_string(random() % 1000);
       texts.push_back(join(words));
     }
   }

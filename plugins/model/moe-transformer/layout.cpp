@@ -69,8 +69,8 @@ class Builder {
   }
 
  private:
-  std::size_t add(const std::string& name, const Sizes& shape, std::vector<ParamPiece> pieces, InitSpec init, DecayClass decay,
-                  MeshDim copies) {
+  std::size_t add(const std::string& name, const Sizes& shape, std::vector<ParamPiece> pieces, InitSpec init,
+                  DecayClass decay, MeshDim copies) {
     ParamSpec spec;
     spec.name = name;
     spec.shape = shape;
@@ -91,18 +91,19 @@ void add_attention(Builder& build, const Config& c, const std::string& prefix, L
   const std::string attention = prefix + ".self_attn";
   const std::int64_t query = c.heads * c.head_size(), key = c.key_heads() * c.head_size();
   slots.input_norm = build.norm(prefix + ".input_layernorm.weight", c.width);
-  slots.qkv = build.stacked(attention + ".qkv_proj.weight",
-                            {{attention + ".q_proj.weight", query},
-                             {attention + ".k_proj.weight", key},
-                             {attention + ".v_proj.weight", key}},
-                            c.width, build.inner());
+  slots.qkv = build.stacked(
+      attention + ".qkv_proj.weight",
+      {{attention + ".q_proj.weight", query}, {attention + ".k_proj.weight", key}, {attention + ".v_proj.weight", key}},
+      c.width, build.inner());
   if (c.qk_norm) {
     slots.query_norm = build.norm(attention + ".q_norm.weight", c.head_size());
     slots.key_norm = build.norm(attention + ".k_norm.weight", c.head_size());
   }
   if (c.hierarchy.head_gates) {
-    slots.head_gate = build.whole(attention + ".head_gate.weight", {c.heads, c.width}, {InitKind::zeros, 0}, DecayClass::decay);
-    slots.head_gate_bias = build.whole(attention + ".head_gate.bias", {c.heads}, {InitKind::zeros, 0}, DecayClass::no_decay);
+    slots.head_gate =
+        build.whole(attention + ".head_gate.weight", {c.heads, c.width}, {InitKind::zeros, 0}, DecayClass::decay);
+    slots.head_gate_bias =
+        build.whole(attention + ".head_gate.bias", {c.heads}, {InitKind::zeros, 0}, DecayClass::no_decay);
   }
   slots.output = build.whole(attention + ".o_proj.weight", {c.width, query}, build.residual(), DecayClass::decay);
   slots.post_norm = build.norm(prefix + ".post_attention_layernorm.weight", c.width);
@@ -121,19 +122,21 @@ void add_feed_forward(Builder& build, const Config& c, const std::string& prefix
   if (c.is_dense(slots.layer)) return add_swiglu(build, c, mlp, c.dense_width, slots.gate_up, slots.down);
   slots.router = build.whole(mlp + ".gate.weight", {c.experts, c.width}, build.inner(), DecayClass::decay);
   build.spec(slots.router).full_precision = true; // top-k is discontinuous: choices must not hang on rounding
-  slots.gate_up = build.per_expert(experts + ".gate_up_proj.weight", experts, {"gate_proj", "up_proj"}, c.expert_width, c.width,
-                                   build.inner());
+  slots.gate_up = build.per_expert(experts + ".gate_up_proj.weight", experts, {"gate_proj", "up_proj"}, c.expert_width,
+                                   c.width, build.inner());
   slots.down = build.per_expert(experts + ".down_proj.weight", experts, {"down_proj"}, c.width, c.expert_width,
                                 build.residual());
   if (c.shared_experts > 0) {
-    add_swiglu(build, c, mlp + ".shared_experts", c.shared_experts * c.expert_width, slots.shared_gate_up, slots.shared_down);
+    add_swiglu(build, c, mlp + ".shared_experts", c.shared_experts * c.expert_width, slots.shared_gate_up,
+               slots.shared_down);
   }
   const int layer = static_cast<int>(slots.layer);
   if (c.router.bias_update_rate > 0) {
     slots.selection_bias =
         build.buffer({mlp + ".gate.e_score_correction_bias", {c.experts}, at::kFloat, BufferUse::state, "", layer});
   }
-  slots.counts = build.buffer({mlp + ".gate.expert_load", {c.experts}, at::kLong, BufferUse::counter, "expert_load", layer});
+  slots.counts =
+      build.buffer({mlp + ".gate.expert_load", {c.experts}, at::kLong, BufferUse::counter, "expert_load", layer});
 }
 
 } // namespace

@@ -20,21 +20,26 @@ Error does_not_split(const std::string& what, std::int64_t n, const std::string&
 
 Status check_fit(const Config& c, const ModelShape& shape, const Mesh& mesh, int chunks) {
   if (shape.vocabulary < 2) {
-    return invalid("a vocabulary of " + text(shape.vocabulary), "use a tokenizer with at least 2 ids", "model/moe-transformer");
+    return invalid("a vocabulary of " + text(shape.vocabulary), "use a tokenizer with at least 2 ids",
+                   "model/moe-transformer");
   }
-  if (shape.max_length < 1) return invalid("sequences of length " + text(shape.max_length), "set data.length.max", "model/moe-transformer");
+  if (shape.max_length < 1)
+    return invalid("sequences of length " + text(shape.max_length), "set data.length.max", "model/moe-transformer");
   if (chunks > c.layers) {
     return invalid(text(chunks) + " pipeline chunks for " + text(c.layers) + " layers leave a chunk without a layer",
                    "use at most one chunk a layer", "model/moe-transformer");
   }
   const int tensor = mesh.size(MeshDim::tensor), expert = mesh.size(MeshDim::expert);
   if (c.heads % tensor != 0) return does_not_split("heads", c.heads, "tensor", tensor);
-  if (c.key_heads() % tensor != 0 && tensor % c.key_heads() != 0) return does_not_split("kv_heads", c.key_heads(), "tensor", tensor);
-  if (c.dense_layers > 0 && c.dense_width % tensor != 0) return does_not_split("dense_width", c.dense_width, "tensor", tensor);
+  if (c.key_heads() % tensor != 0 && tensor % c.key_heads() != 0)
+    return does_not_split("kv_heads", c.key_heads(), "tensor", tensor);
+  if (c.dense_layers > 0 && c.dense_width % tensor != 0)
+    return does_not_split("dense_width", c.dense_width, "tensor", tensor);
   if (c.shared_experts > 0 && (c.shared_experts * c.expert_width) % tensor != 0) {
     return does_not_split("shared expert width", c.shared_experts * c.expert_width, "tensor", tensor);
   }
-  if (c.dense_layers < c.layers && c.experts % expert != 0) return does_not_split("experts", c.experts, "expert", expert);
+  if (c.dense_layers < c.layers && c.experts % expert != 0)
+    return does_not_split("experts", c.experts, "expert", expert);
   return {};
 }
 

@@ -38,7 +38,8 @@ struct MoeStage::LayerContext {
 };
 
 MoeStage::MoeStage(const Config& config, const StageRequest& request)
-    : config_(config), request_(request),
+    : config_(config),
+      request_(request),
       layout_(make_layout(config, request.shape.vocabulary, request.chunk, request.chunks)) {}
 
 Status MoeStage::bind(StageStorage storage) {
@@ -46,7 +47,8 @@ Status MoeStage::bind(StageStorage storage) {
   if (storage.parameters.size() != expected.parameters.size() || storage.buffers.size() != expected.buffers.size()) {
     return internal_error("the storage has " + std::to_string(storage.parameters.size()) + " parameters and " +
                               std::to_string(storage.buffers.size()) + " buffers, described were " +
-                              std::to_string(expected.parameters.size()) + " and " + std::to_string(expected.buffers.size()),
+                              std::to_string(expected.parameters.size()) + " and " +
+                              std::to_string(expected.buffers.size()),
                           "model/moe-transformer");
   }
   for (std::size_t i = 0; i < expected.parameters.size(); ++i) {
@@ -63,8 +65,8 @@ Status MoeStage::bind(StageStorage storage) {
 
 StageOutput MoeStage::forward(const StageInput& input) {
   const Batch& batch = *input.batch;
-  at::Tensor x = layout_.embedding != absent && request_.chunk == 0 ? ops::embedding(batch.tokens, param(layout_.embedding))
-                                                                    : input.activations;
+  at::Tensor x =
+      layout_.embedding != absent ? ops::embedding(batch.tokens, param(layout_.embedding)) : input.activations;
   LayerContext context{batch.position_ids, batch.token_mask, {}, {}, input.training};
   bool any_local = false, any_whole = false;
   for (const LayerSlots& slots : layout_.layers) (config_.window_of(slots.layer) > 0 ? any_local : any_whole) = true;
@@ -104,11 +106,13 @@ StageOutput MoeStage::forward(const StageInput& input) {
   if (balance_loss.defined()) {
     output.local_losses.push_back({"load_balance", balance_loss, config_.router.balance_loss, Normaliser::sequences});
   }
-  if (z_loss.defined()) output.local_losses.push_back({"router_z", z_loss, config_.router.z_loss, Normaliser::loss_tokens});
+  if (z_loss.defined())
+    output.local_losses.push_back({"router_z", z_loss, config_.router.z_loss, Normaliser::loss_tokens});
   return output;
 }
 
-MoeStage::LayerResult MoeStage::run_layer(const LayerSlots& slots, const LayerContext& context, const at::Tensor& x, bool again) {
+MoeStage::LayerResult MoeStage::run_layer(const LayerSlots& slots, const LayerContext& context, const at::Tensor& x,
+                                          bool again) {
   const at::Tensor attended = run_attention(slots, context, x);
   if (slots.router != absent) return run_experts(slots, context, attended, again);
   const at::Tensor h = ops::rms_norm(attended, param(slots.post_norm), config_.norm_eps);
@@ -126,7 +130,8 @@ at::Tensor MoeStage::run_attention(const LayerSlots& slots, const LayerContext& 
   if (slots.head_gate != absent) {
     y = ops::head_gate(y, ops::linear(h, param(slots.head_gate), &param(slots.head_gate_bias)));
   }
-  return ops::linear(y.view({x.size(0), x.size(1), config_.heads * config_.head_size()}), param(slots.output), nullptr, x);
+  return ops::linear(y.view({x.size(0), x.size(1), config_.heads * config_.head_size()}), param(slots.output), nullptr,
+                     x);
 }
 
 MoeStage::LayerResult MoeStage::run_experts(const LayerSlots& slots, const LayerContext& context, const at::Tensor& x,
@@ -147,7 +152,8 @@ MoeStage::LayerResult MoeStage::run_experts(const LayerSlots& slots, const Layer
   const at::Tensor bias = slots.selection_bias != absent ? storage_.buffers[slots.selection_bias] : at::Tensor{};
   const ops::Routing routing = ops::route(logits, bias, context.token_mask, x.size(0), options);
   if (context.training && !again) storage_.buffers[slots.counts].add_(routing.counts);
-  const at::Tensor y = ops::swiglu_experts(h, routing.weights, routing.experts, param(slots.gate_up), param(slots.down), residual);
+  const at::Tensor y =
+      ops::swiglu_experts(h, routing.weights, routing.experts, param(slots.gate_up), param(slots.down), residual);
   return {y.view(x.sizes()), routing.balance_loss, routing.z_loss};
 }
 
@@ -160,7 +166,8 @@ void MoeStage::run_head(const StageInput& input, const at::Tensor& x, StageOutpu
     output.logits = ops::linear(hidden, head).view({x.size(0), x.size(1), -1});
   }
   const ops::CrossEntropyOptions options{input.loss.label_smoothing, input.loss.z_loss, request_.shape.vocabulary};
-  const auto loss = ops::cross_entropy(hidden, head, batch.labels.reshape({-1}), batch.loss_mask.reshape({-1}), options);
+  const auto loss =
+      ops::cross_entropy(hidden, head, batch.labels.reshape({-1}), batch.loss_mask.reshape({-1}), options);
   output.local_losses.push_back({"cross_entropy", loss.loss_sum.to(request_.master), 1, Normaliser::loss_tokens});
   output.token_nll = loss.nll.view({x.size(0), x.size(1)});
 }

@@ -1,4 +1,4 @@
-// The plugin: options, traits, and the choice between the CPU's and the device's update.
+// The plugin: options, traits, and the choice between the two forms of the update.
 
 #include "adamw.hpp"
 
@@ -23,7 +23,8 @@ OptionTable option_table() {
       .doc("Decoupled decay of matrices and embeddings; norms, biases and gates are not decayed.")
       .validate([](const Options& options, OptionReport& report) {
         for (const double beta : options.betas)
-          if (beta >= 1) report.error("betas", "a moment with decay 1 never moves", "give values below 1, as 0.9 and 0.98");
+          if (beta >= 1)
+            report.error("betas", "a moment with decay 1 never moves", "give values below 1, as 0.9 and 0.98");
         if (options.lr * options.weight_decay >= 1)
           report.error("weight_decay", "lr * weight_decay is 1 or more, so each step would wipe the weights out",
                        "lower one of the two");
@@ -40,10 +41,10 @@ void AdamW::step(std::span<Segment> segments, const UpdateScalars& scalars) {
     if (segment.master.numel() == 0) continue;
     const Coefficients coefficients{options_.betas[0], options_.betas[1], options_.eps,
                                     segment.decay == DecayClass::decay ? options_.weight_decay : 0.0};
-    if (segment.master.is_cpu()) {
-      update_cpu(segment, scalars, coefficients);
+    if (segment.master.scalar_type() == at::kDouble && !segment.master.is_cpu()) {
+      update_composed(segment, scalars, coefficients);
     } else {
-      update_device(segment, scalars, coefficients);
+      update_fused(segment, scalars, coefficients);
     }
   }
 }

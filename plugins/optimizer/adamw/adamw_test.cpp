@@ -83,8 +83,10 @@ void expect_golden(at::ScalarType type, const char* name, double tolerance, doub
     for (std::size_t group = 0; group < 2; ++group) {
       const at::Tensor ours = run.segments[group].master.to(at::kDouble);
       for (std::int64_t i = 0; i < size; ++i) {
-        const double expected = std::strtod((*kept)[group][static_cast<std::size_t>(i)].get<std::string>().c_str(), nullptr);
-        EXPECT_NEAR(ours.data_ptr<double>()[i], expected, tolerance) << "step " << step << " group " << group << " element " << i;
+        const double expected =
+            std::strtod((*kept)[group][static_cast<std::size_t>(i)].get<std::string>().c_str(), nullptr);
+        EXPECT_NEAR(ours.data_ptr<double>()[i], expected, tolerance)
+            << "step " << step << " group " << group << " element " << i;
       }
     }
   }
@@ -109,22 +111,22 @@ TEST(AdamW, TouchesNothingWhereTheGateIsClosed) {
   EXPECT_EQ(run.scalars.step.item<float>(), 2);
 }
 
-// ATen's operators run on the CPU too, so the device's form is tested here.
-TEST(AdamW, DeviceFormEqualsCpuForm) {
+// The composed form serves fp64 on a GPU; its operators are the same on the CPU.
+TEST(AdamW, ComposedFormEqualsFusedForm) {
   const Coefficients coefficients{0.9, 0.98, 1e-6, 0.1};
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
-    Case cpu(type), device(type);
+    Case fused(type), composed(type);
     for (int step = 1; step <= 20; ++step) {
-      for (Case* run : {&cpu, &device}) {
+      for (Case* run : {&fused, &composed}) {
         run->gate.apply.fill_(step == 7 ? 0 : 1); // one skipped step
         run->gate.gradient_scale.fill_(0.25);
         run->scalars.step.add_(run->gate.apply);
         run->segments[0].gradient = gradient(0, step, type);
         if (step == 7) run->segments[0].gradient.fill_(std::numeric_limits<float>::quiet_NaN());
       }
-      update_cpu(cpu.segments[0], cpu.scalars, coefficients);
-      update_device(device.segments[0], device.scalars, coefficients);
-      const double difference = (cpu.segments[0].master - device.segments[0].master).abs().max().item<double>();
+      update_fused(fused.segments[0], fused.scalars, coefficients);
+      update_composed(composed.segments[0], composed.scalars, coefficients);
+      const double difference = (fused.segments[0].master - composed.segments[0].master).abs().max().item<double>();
       EXPECT_LT(difference, type == at::kFloat ? 3e-7 : 1e-15) << "step " << step;
     }
   }

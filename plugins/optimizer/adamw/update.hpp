@@ -1,10 +1,10 @@
-// The AdamW update itself, in two forms that give the same result.
+// The AdamW update itself, in two forms that give the same result and leave the segment untouched where gate.apply is 0.
 //
-//   update_cpu     one fused pass over the segment, on ATen's threads
-//   update_device  fp32: ATen's fused kernel, one launch a segment and no host sync; fp64: a composition of ATen operators,
-//                  since that kernel reads its scalars in fp32
+//   update_fused     ATen's fused kernel: one pass over memory on the CPU, one launch on a GPU, no host sync
+//   update_composed  a composition of ATen operators, for fp64 on a GPU: there the kernel reads its scalars in fp32
 //
-// All leave the segment untouched where gate.apply is 0.
+// A loop of our own over at::parallel_for was measured on the CPU and was 2 to 6 times slower than the fused kernel, which
+// picks the widest vectors that the machine has.
 #pragma once
 
 #include "conclave/optimizer.hpp"
@@ -16,7 +16,8 @@ struct Coefficients {
   double weight_decay; ///< of this segment's class
 };
 
-void update_cpu(Segment& segment, const UpdateScalars& scalars, const Coefficients& coefficients);
-void update_device(Segment& segment, const UpdateScalars& scalars, const Coefficients& coefficients);
+/// Overwrites the gradient with the unscaled one.
+void update_fused(Segment& segment, const UpdateScalars& scalars, const Coefficients& coefficients);
+void update_composed(Segment& segment, const UpdateScalars& scalars, const Coefficients& coefficients);
 
 } // namespace conclave::adamw

@@ -55,9 +55,9 @@ TEST(Schedule, IsFiniteEverywhereEvenPastTheEnd) {
 }
 
 TEST(Schedule, HandsOverToTheNext) {
-  const auto second = make_scheduler(testkit::map({{"ratio", 0.5}, {"warmup", "10%"}})); // of the 60 steps that are left
-  const auto chain = make_scheduler(testkit::map({{"steps", 40}, {"next", testkit::map({{"use", id}})}}),
-                                    {{"next", second}});
+  const auto second =
+      make_scheduler(testkit::map({{"ratio", 0.5}, {"warmup", "10%"}})); // of the 60 steps that are left
+  const auto chain = make_scheduler(testkit::map({{"steps", 40}}), {{"next", second}});
   EXPECT_DOUBLE_EQ(chain->learning_rate(39, {100, 1.0}), 1.0);
   EXPECT_DOUBLE_EQ(chain->learning_rate(40, {100, 1.0}), 0.5 / 6);
   EXPECT_DOUBLE_EQ(chain->learning_rate(99, {100, 1.0}), 0.5);

@@ -47,7 +47,8 @@ double WarmupStableDecay::learning_rate(std::int64_t step, const ScheduleExtent&
   const std::int64_t warmup = warmup_steps(extent);
   if (step < warmup) return extent.peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
   const std::int64_t start = std::max(warmup, extent.total_steps - options_.decay.resolve(extent.total_steps));
-  if (step < start || (start >= extent.total_steps && options_.decay.resolve(extent.total_steps) == 0)) return extent.peak;
+  if (step < start || (start >= extent.total_steps && options_.decay.resolve(extent.total_steps) == 0))
+    return extent.peak;
   const std::int64_t span = std::max<std::int64_t>(1, extent.total_steps - start);
   const double progress = std::min(1.0, static_cast<double>(step - start) / static_cast<double>(span));
   return extent.peak * (options_.min_ratio + (1 - options_.min_ratio) * decay_shape(options_.shape, progress));

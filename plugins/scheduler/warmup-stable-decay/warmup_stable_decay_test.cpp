@@ -66,9 +66,9 @@ TEST(Schedule, WarmUpComesBeforeAnOverlappingDecay) {
 }
 
 TEST(Schedule, RefusesSharesAboveTheWhole) {
-  EXPECT_FALSE(testkit::bind_options(warmup_stable_decay::option_table(),
-                                     testkit::map({{"warmup", "60%"}, {"decay", "50%"}}))
-                   .ok());
+  EXPECT_FALSE(
+      testkit::bind_options(warmup_stable_decay::option_table(), testkit::map({{"warmup", "60%"}, {"decay", "50%"}}))
+          .ok());
 }
 
 } // namespace

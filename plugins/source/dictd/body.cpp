@@ -20,7 +20,8 @@ constexpr std::size_t largest_whole_body = std::size_t{1} << 30; // a gzip body 
 constexpr std::size_t largest_header = 1 << 20;
 
 Result<bool> read_exactly(const std::string& path, std::int64_t offset, std::size_t length, std::string& out) {
-  CONCLAVE_ASSIGN(const auto stream, datakit::open_stored_bytes(path, {offset, offset + static_cast<std::int64_t>(length)}));
+  CONCLAVE_ASSIGN(const auto stream,
+                  datakit::open_stored_bytes(path, {offset, offset + static_cast<std::int64_t>(length)}));
   CONCLAVE_ASSIGN(const bool fits, datakit::read_all(*stream, length, out));
   return fits && out.size() == length;
 }
@@ -92,7 +93,8 @@ std::optional<ChunkTable> parse_table(std::string_view header) {
       const std::size_t count = little16(header, at + 4);
       if (table.chunk_length == 0 || length < 6 + 2 * count) return std::nullopt;
       table.offsets.assign(1, 0);
-      for (std::size_t i = 0; i < count; ++i) table.offsets.push_back(table.offsets.back() + little16(header, at + 6 + 2 * i));
+      for (std::size_t i = 0; i < count; ++i)
+        table.offsets.push_back(table.offsets.back() + little16(header, at + 6 + 2 * i));
     }
     at += length;
   }
@@ -148,7 +150,8 @@ class DictzipBody final : public Body {
     current_.resize(current_.size() - state.avail_out);
     inflateEnd(&state);
     if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR)
-      return storage_error("chunk " + std::to_string(chunk) + " of the dictzip data is damaged", "fetch the file again", path_);
+      return storage_error("chunk " + std::to_string(chunk) + " of the dictzip data is damaged", "fetch the file again",
+                           path_);
     current_chunk_ = chunk;
     return {};
   }
@@ -167,7 +170,8 @@ Result<std::unique_ptr<Body>> open_body(const std::string& path) {
   std::string header;
   CONCLAVE_ASSIGN(const auto stored, datakit::open_stored_bytes(path, {0, largest_header}));
   CONCLAVE_RETURN_IF_ERROR(datakit::read_all(*stored, largest_header, header).status());
-  if (auto table = parse_table(header)) return std::unique_ptr<Body>(std::make_unique<DictzipBody>(path, std::move(*table)));
+  if (auto table = parse_table(header))
+    return std::unique_ptr<Body>(std::make_unique<DictzipBody>(path, std::move(*table)));
   std::string content;
   CONCLAVE_ASSIGN(const auto stream, datakit::open_bytes(path));
   CONCLAVE_ASSIGN(const bool fits, datakit::read_all(*stream, largest_whole_body, content));

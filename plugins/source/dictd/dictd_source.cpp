@@ -23,15 +23,21 @@ bool same_letter(char a, char b) {
 /// Some dictionaries repeat the headword at the head of the article, others leave it to the index.
 bool begins_with_headword(std::string_view article, std::string_view headword) {
   article.remove_prefix(std::min(article.find_first_not_of(" \t\r\n"), article.size()));
-  return article.size() >= headword.size() && std::equal(headword.begin(), headword.end(), article.begin(), same_letter);
+  return article.size() >= headword.size() &&
+         std::equal(headword.begin(), headword.end(), article.begin(), same_letter);
 }
 
 class DictdReader final : public ShardReader {
  public:
   DictdReader(std::string name, std::span<const Entry> entries, std::int64_t first, std::int64_t malformed,
               std::unique_ptr<Body> body, const DictdOptions& options)
-      : name_(std::move(name)), entries_(entries), first_(first), skipped_(malformed), body_(std::move(body)),
-        per_document_(options.entries_per_document), max_document_(options.max_document) {}
+      : name_(std::move(name)),
+        entries_(entries),
+        first_(first),
+        skipped_(malformed),
+        body_(std::move(body)),
+        per_document_(options.entries_per_document),
+        max_document_(options.max_document) {}
 
   Result<bool> next(std::string& id, std::string& text) override {
     id.clear();
@@ -88,7 +94,8 @@ OptionTable dictd_options() {
       .build();
 }
 
-DictdSource::DictdSource(HostContext&, const DictdOptions& options) : options_(options), shards_([this] { return list(); }) {}
+DictdSource::DictdSource(HostContext&, const DictdOptions& options)
+    : options_(options), shards_([this] { return list(); }) {}
 
 Result<std::vector<datakit::FileShard>> DictdSource::list() {
   CONCLAVE_ASSIGN(const auto files, datakit::list_files(options_));
@@ -109,8 +116,10 @@ Result<std::vector<datakit::FileShard>> DictdSource::list() {
       cuts.push_back(static_cast<std::int64_t>(i) + 1);
       bytes = 0;
     }
-    if (cuts.back() != static_cast<std::int64_t>(entries.size())) cuts.push_back(static_cast<std::int64_t>(entries.size()));
-    if (entries.empty()) return invalid("the index holds no article that could be read", "check that it is a dictd index", file.path);
+    if (cuts.back() != static_cast<std::int64_t>(entries.size()))
+      cuts.push_back(static_cast<std::int64_t>(entries.size()));
+    if (entries.empty())
+      return invalid("the index holds no article that could be read", "check that it is a dictd index", file.path);
 
     datakit::FileEntry whole = file;
     whole.digest += body.front().digest;

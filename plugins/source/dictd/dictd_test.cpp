@@ -83,8 +83,9 @@ Dictionary sample() {
 
 Result<Documents> read(const testkit::TemporaryDir& dir, int entries = 1, std::int64_t* skipped = nullptr) {
   testkit::FakeHost host({.phase = Phase::prepare});
-  CONCLAVE_ASSIGN(auto source, testkit::make<Source>(testkit::this_library("source/dictd"), host,
-                                                     testkit::map({{"paths", dir.path()}, {"entries_per_document", entries}})));
+  CONCLAVE_ASSIGN(auto source,
+                  testkit::make<Source>(testkit::this_library("source/dictd"), host,
+                                        testkit::map({{"paths", dir.path()}, {"entries_per_document", entries}})));
   if (skipped) {
     CONCLAVE_ASSIGN(const auto shards, source->shards());
     for (const ShardInfo& shard : shards) {
@@ -100,14 +101,17 @@ Result<Documents> read(const testkit::TemporaryDir& dir, int entries = 1, std::i
 }
 
 TEST(Base64, ReadsTheIndexNumbers) {
-  for (const std::uint64_t value : {0ull, 1ull, 63ull, 64ull, 4095ull, 123456789ull, (1ull << 62)}) EXPECT_EQ(parse_base64(base64(value)), static_cast<std::int64_t>(value));
+  for (const std::uint64_t value : {0ull, 1ull, 63ull, 64ull, 4095ull, 123456789ull, (1ull << 62)})
+    EXPECT_EQ(parse_base64(base64(value)), static_cast<std::int64_t>(value));
   EXPECT_FALSE(parse_base64(""));
   EXPECT_FALSE(parse_base64("A=="));
   EXPECT_FALSE(parse_base64("////////////"));
 }
 
 TEST(DictdSource, ReadsPlainGzipAndDictzipBodiesAlike) {
-  const Documents expected = {{"d.index#0", "Apple \\Ap\"ple\\, n.\n   A fruit."}, {"d.index#1", "bee\n   An insect."}, {"d.index#2", "CAT\nAn animal."}};
+  const Documents expected = {{"d.index#0", "Apple \\Ap\"ple\\, n.\n   A fruit."},
+                              {"d.index#1", "bee\n   An insect."},
+                              {"d.index#2", "CAT\nAn animal."}};
   const Dictionary dictionary = sample();
   for (const auto& [name, body] : {std::pair<std::string, std::string>{"d.dict", dictionary.body},
                                    {"d.dict.dz", deflated(dictionary.body, 15 + 16, Z_FINISH)},
@@ -127,12 +131,15 @@ TEST(DictdSource, JoinsConsecutiveEntries) {
   const testkit::TemporaryDir dir;
   dir.write("d.index", dictionary.index);
   dir.write("d.dict", dictionary.body);
-  EXPECT_EQ(*read(dir, 2), (Documents{{"d.index#0", "Apple \\Ap\"ple\\, n.\n   A fruit.\n\nbee\n   An insect."}, {"d.index#2", "CAT\nAn animal."}}));
+  EXPECT_EQ(*read(dir, 2), (Documents{{"d.index#0", "Apple \\Ap\"ple\\, n.\n   A fruit.\n\nbee\n   An insect."},
+                                      {"d.index#2", "CAT\nAn animal."}}));
 }
 
 TEST(DictdSource, MalformedIndexLinesAndPositionsPastTheEndAreCounted) {
   Dictionary dictionary = sample();
-  for (const char* bad : {"no tabs", "one\tA", "word\t!!\tA", "word\tA\t", "\tA\tB", "far\tzzzzz\tB", "word\tA\tA", "\xFF\xFE"}) dictionary.index += std::string(bad) + "\n";
+  for (const char* bad :
+       {"no tabs", "one\tA", "word\t!!\tA", "word\tA\t", "\tA\tB", "far\tzzzzz\tB", "word\tA\tA", "\xFF\xFE"})
+    dictionary.index += std::string(bad) + "\n";
   const testkit::TemporaryDir dir;
   dir.write("d.index", dictionary.index);
   dir.write("d.dict.dz", dictzip(dictionary.body, 20));
@@ -145,7 +152,8 @@ TEST(DictdSource, MalformedIndexLinesAndPositionsPastTheEndAreCounted) {
 
 TEST(DictdSource, ManyEntriesInSeveralShardsGiveTheSameDocuments) {
   Dictionary dictionary;
-  for (int i = 0; i < 5000; ++i) dictionary.add("w" + std::to_string(i), "w" + std::to_string(i) + std::string(5000, 'x') + "\n");
+  for (int i = 0; i < 5000; ++i)
+    dictionary.add("w" + std::to_string(i), "w" + std::to_string(i) + std::string(5000, 'x') + "\n");
   const testkit::TemporaryDir dir;
   dir.write("d.index", dictionary.index);
   dir.write("d.dict.dz", dictzip(dictionary.body, 58'315));

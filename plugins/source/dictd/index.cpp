@@ -28,7 +28,8 @@ std::optional<Entry> parse_line(std::string_view line) {
   if (second == std::string_view::npos) return std::nullopt;
   const std::size_t third = line.find('\t', second + 1);
   const auto offset = parse_base64(line.substr(first + 1, second - first - 1));
-  const auto length = parse_base64(line.substr(second + 1, third == std::string_view::npos ? third : third - second - 1));
+  const auto length =
+      parse_base64(line.substr(second + 1, third == std::string_view::npos ? third : third - second - 1));
   if (!offset || !length || *offset > std::numeric_limits<std::int64_t>::max() - *length) return std::nullopt;
   const std::string_view written = third == std::string_view::npos ? line.substr(0, first) : line.substr(third + 1);
   return Entry{std::string(written), *offset, *length};

@@ -20,8 +20,9 @@ struct Entry {
 };
 
 struct Index {
-  std::vector<Entry> entries;   ///< by offset, each article once under its first headword, without the database's own entries
-  std::int64_t malformed = 0;   ///< lines that could not be read
+  std::vector<Entry>
+      entries; ///< by offset, each article once under its first headword, without the database's own entries
+  std::int64_t malformed = 0; ///< lines that could not be read
 };
 
 /// A number of the index; nullopt for no digits, other characters or more than 63 bits.

@@ -29,10 +29,25 @@ bool has_attribute(const GumboElement& element, const char* name) {
 
 bool is_dropped_tag(GumboTag tag) {
   switch (tag) {
-    case GUMBO_TAG_HEAD: case GUMBO_TAG_SCRIPT: case GUMBO_TAG_STYLE: case GUMBO_TAG_NOSCRIPT: case GUMBO_TAG_TEMPLATE:
-    case GUMBO_TAG_NAV: case GUMBO_TAG_FOOTER: case GUMBO_TAG_ASIDE: case GUMBO_TAG_FORM: case GUMBO_TAG_BUTTON:
-    case GUMBO_TAG_SELECT: case GUMBO_TAG_TEXTAREA: case GUMBO_TAG_IFRAME: case GUMBO_TAG_OBJECT: case GUMBO_TAG_CANVAS:
-    case GUMBO_TAG_AUDIO: case GUMBO_TAG_VIDEO: case GUMBO_TAG_SVG: case GUMBO_TAG_TITLE: return true;
+    case GUMBO_TAG_HEAD:
+    case GUMBO_TAG_SCRIPT:
+    case GUMBO_TAG_STYLE:
+    case GUMBO_TAG_NOSCRIPT:
+    case GUMBO_TAG_TEMPLATE:
+    case GUMBO_TAG_NAV:
+    case GUMBO_TAG_FOOTER:
+    case GUMBO_TAG_ASIDE:
+    case GUMBO_TAG_FORM:
+    case GUMBO_TAG_BUTTON:
+    case GUMBO_TAG_SELECT:
+    case GUMBO_TAG_TEXTAREA:
+    case GUMBO_TAG_IFRAME:
+    case GUMBO_TAG_OBJECT:
+    case GUMBO_TAG_CANVAS:
+    case GUMBO_TAG_AUDIO:
+    case GUMBO_TAG_VIDEO:
+    case GUMBO_TAG_SVG:
+    case GUMBO_TAG_TITLE: return true;
     default: return false;
   }
 }
@@ -53,14 +68,41 @@ enum class Gap { none, line, paragraph };
 /// What stands around an element's text.
 Gap gap_of(GumboTag tag) {
   switch (tag) {
-    case GUMBO_TAG_P: case GUMBO_TAG_H1: case GUMBO_TAG_H2: case GUMBO_TAG_H3: case GUMBO_TAG_H4: case GUMBO_TAG_H5:
-    case GUMBO_TAG_H6: case GUMBO_TAG_PRE: case GUMBO_TAG_BLOCKQUOTE: case GUMBO_TAG_UL: case GUMBO_TAG_OL: case GUMBO_TAG_DL:
-    case GUMBO_TAG_TABLE: case GUMBO_TAG_SECTION: case GUMBO_TAG_ARTICLE: case GUMBO_TAG_HR: case GUMBO_TAG_FIGURE:
-      return Gap::paragraph;
-    case GUMBO_TAG_DIV: case GUMBO_TAG_LI: case GUMBO_TAG_DT: case GUMBO_TAG_DD: case GUMBO_TAG_TR: case GUMBO_TAG_CAPTION:
-    case GUMBO_TAG_FIGCAPTION: case GUMBO_TAG_ADDRESS: case GUMBO_TAG_MAIN: case GUMBO_TAG_HEADER: case GUMBO_TAG_DETAILS:
-    case GUMBO_TAG_SUMMARY: case GUMBO_TAG_CENTER: case GUMBO_TAG_THEAD: case GUMBO_TAG_TBODY: case GUMBO_TAG_TFOOT:
-    case GUMBO_TAG_FIELDSET: case GUMBO_TAG_OPTION: return Gap::line;
+    case GUMBO_TAG_P:
+    case GUMBO_TAG_H1:
+    case GUMBO_TAG_H2:
+    case GUMBO_TAG_H3:
+    case GUMBO_TAG_H4:
+    case GUMBO_TAG_H5:
+    case GUMBO_TAG_H6:
+    case GUMBO_TAG_PRE:
+    case GUMBO_TAG_BLOCKQUOTE:
+    case GUMBO_TAG_UL:
+    case GUMBO_TAG_OL:
+    case GUMBO_TAG_DL:
+    case GUMBO_TAG_TABLE:
+    case GUMBO_TAG_SECTION:
+    case GUMBO_TAG_ARTICLE:
+    case GUMBO_TAG_HR:
+    case GUMBO_TAG_FIGURE: return Gap::paragraph;
+    case GUMBO_TAG_DIV:
+    case GUMBO_TAG_LI:
+    case GUMBO_TAG_DT:
+    case GUMBO_TAG_DD:
+    case GUMBO_TAG_TR:
+    case GUMBO_TAG_CAPTION:
+    case GUMBO_TAG_FIGCAPTION:
+    case GUMBO_TAG_ADDRESS:
+    case GUMBO_TAG_MAIN:
+    case GUMBO_TAG_HEADER:
+    case GUMBO_TAG_DETAILS:
+    case GUMBO_TAG_SUMMARY:
+    case GUMBO_TAG_CENTER:
+    case GUMBO_TAG_THEAD:
+    case GUMBO_TAG_TBODY:
+    case GUMBO_TAG_TFOOT:
+    case GUMBO_TAG_FIELDSET:
+    case GUMBO_TAG_OPTION: return Gap::line;
     default: return Gap::none;
   }
 }
@@ -162,7 +204,9 @@ struct Place {
 // Recursion is safe: nesting_depth() bounded the tree.
 void walk(const GumboNode* node, Place place, Writer& writer) {
   switch (node->type) {
-    case GUMBO_NODE_TEXT: case GUMBO_NODE_CDATA: case GUMBO_NODE_WHITESPACE:
+    case GUMBO_NODE_TEXT:
+    case GUMBO_NODE_CDATA:
+    case GUMBO_NODE_WHITESPACE:
       place.pre ? writer.preformatted(node->v.text.text) : writer.words(node->v.text.text);
       return;
     case GUMBO_NODE_ELEMENT: break;
@@ -180,7 +224,8 @@ void walk(const GumboNode* node, Place place, Writer& writer) {
   if (element.tag == GUMBO_TAG_LI) writer.item();
   if (element.tag == GUMBO_TAG_TD || element.tag == GUMBO_TAG_TH) writer.cell();
   place.pre |= element.tag == GUMBO_TAG_PRE;
-  place.article |= element.tag == GUMBO_TAG_ARTICLE || element.tag == GUMBO_TAG_MAIN || element.tag == GUMBO_TAG_SECTION;
+  place.article |=
+      element.tag == GUMBO_TAG_ARTICLE || element.tag == GUMBO_TAG_MAIN || element.tag == GUMBO_TAG_SECTION;
   const GumboVector& children = element.children;
   for (unsigned i = 0; i < children.length; ++i) walk(static_cast<const GumboNode*>(children.data[i]), place, writer);
   writer.gap(gap);
@@ -208,7 +253,8 @@ std::optional<std::vector<std::string>> extract(std::string_view page, const Ext
   GumboOptions options = kGumboDefaultOptions;
   options.max_errors = 0;
   const auto release = [&options](GumboOutput* output) { gumbo_destroy_output(&options, output); };
-  const std::unique_ptr<GumboOutput, decltype(release)> output(gumbo_parse_with_options(&options, page.data(), page.size()), release);
+  const std::unique_ptr<GumboOutput, decltype(release)> output(
+      gumbo_parse_with_options(&options, page.data(), page.size()), release);
   if (!output) return std::vector<std::string>{};
   if (const GumboNode* main = find_main(output->root)) {
     auto texts = texts_below(main, true, rule);
@@ -219,7 +265,9 @@ std::optional<std::vector<std::string>> extract(std::string_view page, const Ext
 
 bool declares_windows_1252(std::string_view page) {
   std::string head(page.substr(0, 1024));
-  std::ranges::transform(head, head.begin(), [](unsigned char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : static_cast<char>(c); });
+  std::ranges::transform(head, head.begin(), [](unsigned char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : static_cast<char>(c);
+  });
   const std::size_t charset = head.find("charset=");
   if (charset == std::string::npos) return false;
   const std::string_view name = std::string_view(head).substr(charset + 8);

@@ -29,10 +29,12 @@ TEST(Extract, ListsTablesAndPre) {
 }
 
 TEST(Extract, LeavesOutWhatASiteRepeats) {
-  EXPECT_EQ(texts("<head><title>t</title><style>s{}</style></head><body><header>banner</header><nav>menu</nav>"
-                  "<div role=navigation>crumbs</div><p>kept<a class=headerlink href=#x>¶</a></p><script>var x='<p>no'</script>"
-                  "<form><p>search</form><p hidden>h</p><aside>a</aside><footer>f</footer></body>"),
-            (Texts{"kept"}));
+  EXPECT_EQ(
+      texts(
+          "<head><title>t</title><style>s{}</style></head><body><header>banner</header><nav>menu</nav>"
+          "<div role=navigation>crumbs</div><p>kept<a class=headerlink href=#x>¶</a></p><script>var x='<p>no'</script>"
+          "<form><p>search</form><p hidden>h</p><aside>a</aside><footer>f</footer></body>"),
+      (Texts{"kept"}));
 }
 
 TEST(Extract, PrefersMain) {
@@ -57,15 +59,18 @@ TEST(Extract, SurvivesMalformedPages) {
 }
 
 TEST(Extract, EveryPrefixOfAPageIsSurvived) {
-  const std::string page = "<!DOCTYPE html><html><body><main><h1>T&eacute;</h1><p>x<![CDATA[y]]><svg><p>z</svg><table><td>1"
-                           "<select><option>o</select><pre>\n\n p</pre><template><p>t</template></main><frameset>";
+  const std::string page =
+      "<!DOCTYPE html><html><body><main><h1>T&eacute;</h1><p>x<![CDATA[y]]><svg><p>z</svg><table><td>1"
+      "<select><option>o</select><pre>\n\n p</pre><template><p>t</template></main><frameset>";
   for (std::size_t length = 0; length <= page.size(); ++length) texts(page.substr(0, length), true);
 }
 
 TEST(Extract, RandomTagsAreSurvived) {
-  const char* parts[] = {"<p>", "</p>", "<b>", "</b>", "<table>", "<td>", "</table>", "<a href='", "'>", "text", "<pre>", "</pre>",
-                         "<li>", "<ul>", "</ul>", "&#x", "&amp", "<script>", "</script>", "<svg>", "<math>", "<font color=1>", "<form>",
-                         "<select>", "<template>", "</template>", "<!--", "-->", "\xFF", "<frameset>", "<body>", "</html>"};
+  const char* parts[] = {
+      "<p>",        "</p>",        "<b>",       "</b>",   "<table>", "<td>",           "</table>", "<a href='",
+      "'>",         "text",        "<pre>",     "</pre>", "<li>",    "<ul>",           "</ul>",    "&#x",
+      "&amp",       "<script>",    "</script>", "<svg>",  "<math>",  "<font color=1>", "<form>",   "<select>",
+      "<template>", "</template>", "<!--",      "-->",    "\xFF",    "<frameset>",     "<body>",   "</html>"};
   std::uint32_t state = 9;
   for (int trial = 0; trial < 2000; ++trial) {
     std::string page;
@@ -108,7 +113,8 @@ TEST(HtmlSource, ReadsATreeOfPages) {
   dir.write("e.html", "");
   dir.write("f.html", std::string("<p>\0", 4) + filler);
   testkit::FakeHost host({.phase = Phase::prepare});
-  auto source = testkit::make<Source>(testkit::this_library("source/html"), host, testkit::map({{"paths", dir.path()}, {"split", "sections"}}));
+  auto source = testkit::make<Source>(testkit::this_library("source/html"), host,
+                                      testkit::map({{"paths", dir.path()}, {"split", "sections"}}));
   ASSERT_TRUE(source.ok()) << source.error().render();
   const auto documents = testkit::read_all(**source);
   ASSERT_TRUE(documents.ok()) << documents.error().render();

@@ -11,9 +11,10 @@ namespace {
 
 // Void elements, and elements that another tag closes by itself. Sorted.
 constexpr std::array<std::string_view, 37> uncounted = {
-    "area", "base", "basefont", "bgsound", "body", "br", "caption", "col", "colgroup", "dd", "dt", "embed", "frame",
-    "head", "hr", "html", "image", "img", "input", "keygen", "li", "link", "meta", "optgroup", "option", "p", "param",
-    "rp", "rt", "source", "tbody", "td", "tfoot", "th", "thead", "tr", "track"};
+    "area",  "base",  "basefont", "bgsound",  "body",   "br",   "caption", "col", "colgroup", "dd",
+    "dt",    "embed", "frame",    "head",     "hr",     "html", "image",   "img", "input",    "keygen",
+    "li",    "link",  "meta",     "optgroup", "option", "p",    "param",   "rp",  "rt",       "source",
+    "tbody", "td",    "tfoot",    "th",       "thead",  "tr",   "track"};
 
 bool is_letter(char c) { return (c | 0x20) >= 'a' && (c | 0x20) <= 'z'; }
 

@@ -27,7 +27,8 @@ std::vector<std::string> split_path(const std::string& path) {
 }
 
 /// The field of that path below an object; an error code when it is not there.
-simdjson::simdjson_result<simdjson::dom::element> field(simdjson::dom::element from, const std::vector<std::string>& path) {
+simdjson::simdjson_result<simdjson::dom::element> field(simdjson::dom::element from,
+                                                        const std::vector<std::string>& path) {
   simdjson::simdjson_result<simdjson::dom::element> at(std::move(from));
   for (const std::string& part : path) at = at[part];
   return at;
@@ -36,7 +37,9 @@ simdjson::simdjson_result<simdjson::dom::element> field(simdjson::dom::element f
 class JsonlReader final : public ShardReader {
  public:
   JsonlReader(const datakit::FileShard& shard, const JsonlOptions& options)
-      : shard_(shard), text_path_(split_path(options.text)), max_line_(static_cast<std::size_t>(options.max_line.value)) {
+      : shard_(shard),
+        text_path_(split_path(options.text)),
+        max_line_(static_cast<std::size_t>(options.max_line.value)) {
     if (!options.id.empty()) id_path_ = split_path(options.id);
   }
 
@@ -117,7 +120,9 @@ OptionTable jsonl_options() {
       .doc("The field that holds the text; `a.b` for a field within a field.")
       .opt("id", &JsonlOptions::id)
       .affects(Affects::naming)
-      .doc("The field that holds the document's id (text or an integer); where it is empty or missing the id is `file#line`.")
+      .doc(
+          "The field that holds the document's id (text or an integer); where it is empty or missing the id is "
+          "`file#line`.")
       .opt("max_line", &JsonlOptions::max_line)
       .range(1024, 4e9)
       .doc("A longer line is skipped.")

@@ -15,7 +15,8 @@ namespace conclave::jsonl {
 
 struct JsonlOptions : datakit::FileSelection {
   JsonlOptions() {
-    extensions = {".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".jsonl.zst", ".ndjson.zst", ".json.zst"};
+    extensions = {".jsonl",   ".ndjson",    ".json",       ".jsonl.gz", ".ndjson.gz",
+                  ".json.gz", ".jsonl.zst", ".ndjson.zst", ".json.zst"};
   }
   std::string text = "text";
   std::string id;

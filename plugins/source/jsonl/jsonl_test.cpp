@@ -45,7 +45,8 @@ Outcome read(const Value& with) {
 
 TEST(JsonlSource, TextAndIds) {
   const testkit::TemporaryDir dir;
-  dir.write("a.jsonl", "{\"id\": \"x\", \"text\": \"one\\n\\u00e4\"}\r\n\n{\"id\": 7, \"text\": \"two\"}\n{\"text\": \"three\"}");
+  dir.write("a.jsonl",
+            "{\"id\": \"x\", \"text\": \"one\\n\\u00e4\"}\r\n\n{\"id\": 7, \"text\": \"two\"}\n{\"text\": \"three\"}");
   EXPECT_EQ(read(testkit::map({{"paths", dir.path()}})).documents,
             (Documents{{"a.jsonl#1", "one\nä"}, {"a.jsonl#3", "two"}, {"a.jsonl#4", "three"}}));
   EXPECT_EQ(read(testkit::map({{"paths", dir.path()}, {"id", "id"}})).documents,
@@ -62,10 +63,19 @@ TEST(JsonlSource, FieldsWithinFields) {
 
 TEST(JsonlSource, MalformedLinesAreCountedAndTheRestIsRead) {
   const testkit::TemporaryDir dir;
-  const std::vector<std::string> bad = {
-      "{\"text\": \"cut",         "{\"text\": \"no end\"", "{\"text\": \"x\", garbage}", "[\"text\"]", "\"text\"", "{}", "{\"text\": 3}",
-      "{\"text\": null}",         "not json",              "{\"text\": \"\xFF\"}",       "{\"text\": \"a\"} {\"text\": \"b\"}",
-      "{\"text\": \"\\ud800\"}", std::string("{\"text\": \"\0\"}", 13)};
+  const std::vector<std::string> bad = {"{\"text\": \"cut",
+                                        "{\"text\": \"no end\"",
+                                        "{\"text\": \"x\", garbage}",
+                                        "[\"text\"]",
+                                        "\"text\"",
+                                        "{}",
+                                        "{\"text\": 3}",
+                                        "{\"text\": null}",
+                                        "not json",
+                                        "{\"text\": \"\xFF\"}",
+                                        "{\"text\": \"a\"} {\"text\": \"b\"}",
+                                        "{\"text\": \"\\ud800\"}",
+                                        std::string("{\"text\": \"\0\"}", 13)};
   std::string content = "{\"text\": \"first\"}\n";
   for (const auto& line : bad) content += line + "\n";
   content += "{\"text\": \"" + std::string(5000, 'x') + "\"}\n{\"text\": \"last\"}\n";
@@ -98,10 +108,12 @@ TEST(JsonlSource, BigPlainFilesAreReadInParts) {
   const testkit::TemporaryDir dir;
   std::string content;
   std::size_t count = 0;
-  for (; content.size() < (140u << 20); ++count) content += "{\"text\": \"" + std::to_string(count) + std::string(9000, 'x') + "\"}\n";
+  for (; content.size() < (140u << 20); ++count)
+    content += "{\"text\": \"" + std::to_string(count) + std::string(9000, 'x') + "\"}\n";
   dir.write("a.jsonl", content);
   testkit::FakeHost host({.phase = Phase::prepare});
-  auto source = testkit::make<Source>(testkit::this_library("source/jsonl"), host, testkit::map({{"paths", dir.path()}}));
+  auto source =
+      testkit::make<Source>(testkit::this_library("source/jsonl"), host, testkit::map({{"paths", dir.path()}}));
   EXPECT_GE((*source)->shards()->size(), 2u);
   const auto documents = testkit::read_all(**source);
   ASSERT_EQ(documents->size(), count);

@@ -17,7 +17,8 @@ bool is_blank(const std::string& text) { return text.find_first_not_of(" \t\r\n\
 
 class TextReader final : public ShardReader {
  public:
-  TextReader(const datakit::FileShard& shard, SplitRule rule, bool number_all) : shard_(shard), rule_(rule), number_all_(number_all) {}
+  TextReader(const datakit::FileShard& shard, SplitRule rule, bool number_all)
+      : shard_(shard), rule_(rule), number_all_(number_all) {}
 
   Result<bool> next(std::string& id, std::string& text) override {
     id.clear();
@@ -64,9 +65,12 @@ OptionTable text_options() {
   OptionTableBuilder<TextOptions> builder;
   datakit::add_file_options(builder);
   return builder
-      .choice("per_document", &TextOptions::per_document, {{"file", PerDocument::file}, {"paragraphs", PerDocument::paragraphs}})
-      .doc("file: one document a file (cut when above max_document). paragraphs: blocks between blank lines, joined until "
-           "they reach paragraphs_size.")
+      .choice("per_document", &TextOptions::per_document,
+              {{"file", PerDocument::file}, {"paragraphs", PerDocument::paragraphs}})
+      .doc(
+          "file: one document a file (cut when above max_document). paragraphs: blocks between blank lines, joined "
+          "until "
+          "they reach paragraphs_size.")
       .opt("paragraphs_size", &TextOptions::paragraphs_size)
       .range(1, 1 << 30)
       .doc("With per_document: paragraphs, a document ends at the first blank line after so many bytes.")
@@ -74,8 +78,10 @@ OptionTable text_options() {
       .range(64, 1 << 30)
       .doc("A longer text is cut at a blank line, else at a line's end, else between two characters.")
       .choice("encoding", &TextOptions::encoding, {{"utf-8", Encoding::utf8}, {"windows-1252", Encoding::windows_1252}})
-      .doc("How the files are written; Latin-1 is read as windows-1252, which contains it. Bytes that are no UTF-8 are left "
-           "to data.invalid_utf8.")
+      .doc(
+          "How the files are written; Latin-1 is read as windows-1252, which contains it. Bytes that are no UTF-8 are "
+          "left "
+          "to data.invalid_utf8.")
       .validate([](const TextOptions& options, OptionReport& report) {
         if (options.per_document == PerDocument::paragraphs && options.paragraphs_size > options.max_document)
           report.error("paragraphs_size", "it is above max_document", "lower it or raise max_document");
@@ -83,7 +89,8 @@ OptionTable text_options() {
       .build();
 }
 
-TextSource::TextSource(HostContext&, const TextOptions& options) : options_(options), shards_([this] { return list(); }) {}
+TextSource::TextSource(HostContext&, const TextOptions& options)
+    : options_(options), shards_([this] { return list(); }) {}
 
 Result<std::vector<datakit::FileShard>> TextSource::list() const {
   CONCLAVE_ASSIGN(auto files, datakit::list_files(options_));

@@ -33,7 +33,8 @@ TEST(TextSource, OneDocumentAFileWithIdsBelowTheRoot) {
   dir.write("c.md", "not taken");
   dir.write("empty.txt", "");
   dir.write("blank.txt", " \n\t\n");
-  EXPECT_EQ(read(testkit::map({{"paths", dir.path() / "**/*.txt"}})), (Documents{{"a/x.txt", "one\nline\r"}, {"b.txt", "two"}}));
+  EXPECT_EQ(read(testkit::map({{"paths", dir.path() / "**/*.txt"}})),
+            (Documents{{"a/x.txt", "one\nline\r"}, {"b.txt", "two"}}));
 }
 
 TEST(TextSource, ALongFileIsCutAtBlankLinesFirst) {
@@ -50,7 +51,8 @@ TEST(TextSource, ALongFileIsCutAtBlankLinesFirst) {
 TEST(TextSource, ParagraphsAreJoinedUntilThereIsEnough) {
   const testkit::TemporaryDir dir;
   dir.write("a", "one\n\ntwo\n\n\n\nthree is longer\n\nfour");
-  const auto documents = read(testkit::map({{"paths", dir.path() / "a"}, {"per_document", "paragraphs"}, {"paragraphs_size", 8}}));
+  const auto documents =
+      read(testkit::map({{"paths", dir.path() / "a"}, {"per_document", "paragraphs"}, {"paragraphs_size", 8}}));
   EXPECT_EQ(documents, (Documents{{"a#0", "one\n\ntwo\n\n\n\n"}, {"a#1", "three is longer\n\n"}, {"a#2", "four"}}));
 }
 
@@ -68,12 +70,15 @@ TEST(TextSource, NothingIsLostByCutting) {
     dir.write("a", text);
     for (const char* mode : {"file", "paragraphs"}) {
       std::string joined;
-      for (const auto& [id, part] : read(testkit::map({{"paths", dir.path() / "a"}, {"per_document", mode}, {"paragraphs_size", 65}, {"max_document", 77}}))) {
+      for (const auto& [id, part] : read(testkit::map(
+               {{"paths", dir.path() / "a"}, {"per_document", mode}, {"paragraphs_size", 65}, {"max_document", 77}}))) {
         EXPECT_LE(part.size(), 77u);
         joined += part;
       }
       // Blank parts are left out, so white space is not compared.
-      const auto dense = [](std::string s) { return std::erase_if(s, [](char c) { return c == ' ' || c == '\n'; }), s; };
+      const auto dense = [](std::string s) {
+        return std::erase_if(s, [](char c) { return c == ' ' || c == '\n'; }), s;
+      };
       EXPECT_EQ(dense(joined), dense(text)) << mode << " " << trial;
     }
   }
@@ -108,7 +113,8 @@ TEST(TextSource, EncodingAndBytesThatAreNoUtf8) {
 TEST(TextSource, BigFilesOfParagraphsAreReadInParts) {
   const testkit::TemporaryDir dir;
   std::string text;
-  for (int i = 0; text.size() < (40u << 20); ++i) text += "paragraph " + std::to_string(i) + std::string(200, '.') + "\n\n";
+  for (int i = 0; text.size() < (40u << 20); ++i)
+    text += "paragraph " + std::to_string(i) + std::string(200, '.') + "\n\n";
   dir.write("a", text);
   testkit::FakeHost host({.phase = Phase::prepare});
   auto source = make(host, testkit::map({{"paths", dir.path()}, {"per_document", "paragraphs"}}));
@@ -127,7 +133,8 @@ TEST(TextSource, BigFilesOfParagraphsAreReadInParts) {
 
 TEST(TextSource, NoMatchAndUnreadableFilesAreErrors) {
   const testkit::TemporaryDir dir;
-  EXPECT_NE(read(testkit::map({{"paths", dir.path() / "*.none"}}))[0].second.find("no file matches"), std::string::npos);
+  EXPECT_NE(read(testkit::map({{"paths", dir.path() / "*.none"}}))[0].second.find("no file matches"),
+            std::string::npos);
   const auto path = dir.write("a.gz", std::string("\x1F\x8B\x08\x00", 4) + "broken");
   const auto documents = read(testkit::map({{"paths", path}}));
   ASSERT_EQ(documents.size(), 1u);

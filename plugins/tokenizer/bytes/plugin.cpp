@@ -22,9 +22,12 @@ struct Options {
 
 OptionTable table() {
   return OptionTableBuilder<Options>()
-      .opt("beginning", &Options::beginning).doc("Reserve an id for the beginning of a text, <s>.")
-      .opt("end", &Options::end).doc("Reserve an id for the end of a text, </s>.")
-      .opt("padding", &Options::padding).doc("Reserve an id for padding, <pad>.")
+      .opt("beginning", &Options::beginning)
+      .doc("Reserve an id for the beginning of a text, <s>.")
+      .opt("end", &Options::end)
+      .doc("Reserve an id for the end of a text, </s>.")
+      .opt("padding", &Options::padding)
+      .doc("Reserve an id for padding, <pad>.")
       .build();
 }
 
@@ -48,7 +51,8 @@ Status write_json(const std::filesystem::path& path, const nlohmann::ordered_jso
   file << json.dump(2) << '\n';
   file.close();
   if (file.fail())
-    return storage_error(std::string("cannot write the file: ") + std::strerror(errno), "check the folder and the space on the disk", path.string());
+    return storage_error(std::string("cannot write the file: ") + std::strerror(errno),
+                         "check the folder and the space on the disk", path.string());
   return {};
 }
 
@@ -98,18 +102,37 @@ class BytesTokenizer final : public Tokenizer {
     const auto add = [&](const char* role, const char* content, std::int32_t id) {
       if (id < 0) return;
       map[role] = content;
-      added.push_back({{"id", id}, {"content", content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false},
-                       {"normalized", false}, {"special", true}});
+      added.push_back({{"id", id},
+                       {"content", content},
+                       {"single_word", false},
+                       {"lstrip", false},
+                       {"rstrip", false},
+                       {"normalized", false},
+                       {"special", true}});
     };
     add("bos_token", "<s>", special_.beginning);
     add("eos_token", "</s>", special_.end);
     add("pad_token", "<pad>", special_.padding);
-    const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", false}};
-    const Json tokenizer = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added},
-                            {"normalizer", nullptr}, {"pre_tokenizer", byte_level}, {"post_processor", nullptr}, {"decoder", byte_level},
-                            {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr},
-                                       {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr},
-                                       {"fuse_unk", false}, {"byte_fallback", false}, {"vocab", vocabulary}, {"merges", Json::array()}}}};
+    const Json byte_level = {
+        {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", false}};
+    const Json tokenizer = {{"version", "1.0"},
+                            {"truncation", nullptr},
+                            {"padding", nullptr},
+                            {"added_tokens", added},
+                            {"normalizer", nullptr},
+                            {"pre_tokenizer", byte_level},
+                            {"post_processor", nullptr},
+                            {"decoder", byte_level},
+                            {"model",
+                             {{"type", "BPE"},
+                              {"dropout", nullptr},
+                              {"unk_token", nullptr},
+                              {"continuing_subword_prefix", nullptr},
+                              {"end_of_word_suffix", nullptr},
+                              {"fuse_unk", false},
+                              {"byte_fallback", false},
+                              {"vocab", vocabulary},
+                              {"merges", Json::array()}}}};
     Json config = map;
     config["tokenizer_class"] = "PreTrainedTokenizerFast";
     config["clean_up_tokenization_spaces"] = false;
@@ -129,7 +152,9 @@ class BytesTokenizer final : public Tokenizer {
 } // namespace conclave::bytes
 
 CONCLAVE_PLUGINS(conclave::describe_plugin<conclave::bytes::BytesTokenizer, conclave::bytes::Options>(
-    {.id = "tokenizer/bytes", .version = "1.0.0", .output_revision = 1,
+    {.id = "tokenizer/bytes",
+     .version = "1.0.0",
+     .output_revision = 1,
      .summary = "One token a byte, with optional special tokens after them",
      .licence = "MIT"},
     conclave::bytes::table()))

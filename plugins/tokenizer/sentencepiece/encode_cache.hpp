@@ -28,8 +28,8 @@ class EncodeCache {
   static constexpr std::size_t slot_count = 1 << 17, most_entries = slot_count / 2;
   struct Slot {
     std::uint64_t hash = 0;
-    std::uint32_t key = 0, ids = 0;              ///< positions in the two stores
-    std::uint16_t key_size = 0, id_count = 0;    ///< key_size 0: free
+    std::uint32_t key = 0, ids = 0;           ///< positions in the two stores
+    std::uint16_t key_size = 0, id_count = 0; ///< key_size 0: free
   };
   std::vector<Slot> slots_;
   std::string keys_;

@@ -16,15 +16,16 @@ Status write_file(const std::filesystem::path& path, const std::string& content)
   file.write(content.data(), static_cast<std::streamsize>(content.size()));
   file.close();
   if (file.fail()) {
-    return storage_error(std::string("cannot write the file: ") + std::strerror(errno), "check the folder and the space on the disk",
-                         path.string());
+    return storage_error(std::string("cannot write the file: ") + std::strerror(errno),
+                         "check the folder and the space on the disk", path.string());
   }
   return {};
 }
 
 } // namespace
 
-Status write_hf_files(const std::string& directory, const std::string& model, const ModelFacts& facts, const SpecialPieces& special) {
+Status write_hf_files(const std::string& directory, const std::string& model, const ModelFacts& facts,
+                      const SpecialPieces& special) {
   const std::filesystem::path folder(directory);
   nlohmann::ordered_json map;
   const auto add = [&map](const char* name, const std::string& piece) {

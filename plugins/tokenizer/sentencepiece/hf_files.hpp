@@ -13,6 +13,7 @@ struct SpecialPieces {
 };
 
 /// Writes tokenizer.model, tokenizer_config.json and special_tokens_map.json into an existing folder.
-Status write_hf_files(const std::string& directory, const std::string& model, const ModelFacts& facts, const SpecialPieces& special);
+Status write_hf_files(const std::string& directory, const std::string& model, const ModelFacts& facts,
+                      const SpecialPieces& special);
 
 } // namespace conclave::sentencepiece_plugin

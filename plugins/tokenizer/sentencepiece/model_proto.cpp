@@ -74,7 +74,8 @@ class Message {
 };
 
 Error unfit(std::string what) {
-  return invalid("the SentencePiece model cannot be used: " + std::move(what), "give a .model file that spm_train wrote");
+  return invalid("the SentencePiece model cannot be used: " + std::move(what),
+                 "give a .model file that spm_train wrote");
 }
 
 std::optional<Piece> read_piece(std::string_view bytes) {
@@ -128,7 +129,8 @@ Result<ModelFacts> read_model(std::string_view bytes) {
       const auto piece = read_piece(field->bytes);
       good = piece.has_value();
       if (good) facts.pieces.push_back(*piece);
-      if (facts.pieces.size() > most_pieces) return unfit("it has more than " + std::to_string(most_pieces) + " pieces");
+      if (facts.pieces.size() > most_pieces)
+        return unfit("it has more than " + std::to_string(most_pieces) + " pieces");
     } else if (field->number == 2) {
       good = read_trainer(field->bytes, facts);
     } else if (field->number == 3) {

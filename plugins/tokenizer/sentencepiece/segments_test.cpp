@@ -16,7 +16,7 @@ namespace conclave::sentencepiece_plugin {
 namespace {
 
 std::string model_bytes(const char* name) {
-  std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "testdata" / name, std::ios::binary);
+  std::ifstream file(std::filesystem::path(TESTDATA) / name, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
@@ -41,12 +41,15 @@ TEST(ReadModel, RefusesEveryTruncationOrReadsFewerPieces) {
   const std::size_t pieces = read_model(whole)->pieces.size();
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const auto facts = read_model(std::string_view(whole).substr(0, length));
-    if (facts.ok()) EXPECT_LE(facts->pieces.size(), pieces);
+    if (facts.ok()) {
+      EXPECT_LE(facts->pieces.size(), pieces);
+    }
   }
 }
 
 std::string piece(std::string_view text, int type) {
-  std::string body = "\x0A" + std::string(1, static_cast<char>(text.size())) + std::string(text) + "\x18" + std::string(1, static_cast<char>(type));
+  std::string body = "\x0A" + std::string(1, static_cast<char>(text.size())) + std::string(text) + "\x18" +
+                     std::string(1, static_cast<char>(type));
   return "\x0A" + std::string(1, static_cast<char>(body.size())) + body;
 }
 
@@ -74,7 +77,8 @@ TEST(ReadModel, RefusesWhatSentencePieceWouldDieOf) {
 }
 
 TEST(PlanSegments, OnlyWherePiecesAllowIt) {
-  const std::string code = model_bytes("code_bpe.model"), prose = model_bytes("prose_bpe.model"), unigram = model_bytes("prose_unigram.model");
+  const std::string code = model_bytes("code_bpe.model"), prose = model_bytes("prose_bpe.model"),
+                    unigram = model_bytes("prose_unigram.model");
   ModelFacts facts = *read_model(code);
   const auto plan = plan_segments(facts);
   ASSERT_TRUE(plan);
@@ -84,7 +88,10 @@ TEST(PlanSegments, OnlyWherePiecesAllowIt) {
 
   facts.pieces.push_back({"}\n", PieceType::normal});
   EXPECT_FALSE(plan_segments(facts)->around_newline);
-  facts.pieces.push_back({"a\xE2\x96\x81" "b", PieceType::normal});
+  facts.pieces.push_back(
+      {"a\xE2\x96\x81"
+       "b",
+       PieceType::normal});
   EXPECT_FALSE(plan_segments(facts));
   facts.pieces.back() = {"word", PieceType::user_defined};
   EXPECT_FALSE(plan_segments(facts));

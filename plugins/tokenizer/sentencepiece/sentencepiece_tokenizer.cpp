@@ -16,7 +16,8 @@ namespace {
 
 Result<std::string> read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return invalid("the model file cannot be opened", "check the path, or leave `model` out to train one", path);
+  if (!file)
+    return invalid("the model file cannot be opened", "check the path, or leave `model` out to train one", path);
   const auto size = static_cast<std::streamoff>(file.tellg());
   if (size < 0 || size > static_cast<std::streamoff>(largest_model))
     return invalid("the model file is larger than 64 MiB or no file", "give a SentencePiece .model file", path);
@@ -56,21 +57,26 @@ OptionTable option_table() {
       .doc("Characters of the longest piece.")
       .opt("threads", &Options::threads)
       .range(1, 256)
-      .doc("Threads of the training. Not taken from the machine: for unigram the order of additions, and so the last bits of "
-           "the scores, depend on it.")
+      .doc(
+          "Threads of the training. Not taken from the machine: for unigram the order of additions, and so the last "
+          "bits of "
+          "the scores, depend on it.")
       .validate([](const Options& options, OptionReport& report) {
         const int reserved = 3 + (options.padding ? 1 : 0) + (options.byte_fallback ? 256 : 0);
         if (options.model.value.empty() && options.vocabulary <= reserved)
-          report.error("vocabulary", "it leaves no room beside the " + std::to_string(reserved) + " special and byte pieces",
+          report.error("vocabulary",
+                       "it leaves no room beside the " + std::to_string(reserved) + " special and byte pieces",
                        "give more, e.g. 4096");
       })
       .build();
 }
 
-SentencePieceTokenizer::SentencePieceTokenizer(HostContext& host, const Options& options) : host_(host), options_(options) {}
+SentencePieceTokenizer::SentencePieceTokenizer(HostContext& host, const Options& options)
+    : host_(host), options_(options) {}
 SentencePieceTokenizer::~SentencePieceTokenizer() = default;
 
-Result<std::shared_ptr<SentencePieceTokenizer>> SentencePieceTokenizer::make(HostContext& host, const Options& options) {
+Result<std::shared_ptr<SentencePieceTokenizer>> SentencePieceTokenizer::make(HostContext& host,
+                                                                             const Options& options) {
   auto made = std::make_shared<SentencePieceTokenizer>(host, options);
   if (options.model.value.empty() || host.phase() == Phase::check) return made;
   CONCLAVE_ASSIGN(const std::string bytes, read_file(options.model.value));
@@ -92,9 +98,11 @@ Status SentencePieceTokenizer::load(std::string_view bytes) {
   CONCLAVE_ASSIGN(ModelFacts facts, read_model(model));
   auto processor = std::make_unique<sentencepiece::SentencePieceProcessor>();
   if (const auto status = processor->LoadFromSerializedProto(model); !status.ok())
-    return invalid(std::string("the SentencePiece model cannot be used: ") + status.error_message(), "give a .model file that spm_train wrote");
+    return invalid(std::string("the SentencePiece model cannot be used: ") + status.error_message(),
+                   "give a .model file that spm_train wrote");
   if (static_cast<std::size_t>(processor->GetPieceSize()) != facts.pieces.size())
-    return invalid("the SentencePiece model cannot be used: its pieces are read in two ways", "give a .model file that spm_train wrote");
+    return invalid("the SentencePiece model cannot be used: its pieces are read in two ways",
+                   "give a .model file that spm_train wrote");
   processor_ = std::move(processor);
   model_.swap(model); // the views of `facts` into a long string stay valid
   CONCLAVE_ASSIGN(facts_, read_model(model_));
@@ -109,12 +117,14 @@ Status SentencePieceTokenizer::ready() const {
 }
 
 std::int32_t SentencePieceTokenizer::vocabulary_size() const {
-  return processor_ ? static_cast<std::int32_t>(facts_.pieces.size()) : static_cast<std::int32_t>(options_.vocabulary.value);
+  return processor_ ? static_cast<std::int32_t>(facts_.pieces.size())
+                    : static_cast<std::int32_t>(options_.vocabulary.value);
 }
 
 Status SentencePieceTokenizer::encode_whole(std::string_view text, std::vector<int>& ids) const {
   const auto status = processor_->Encode(text, &ids);
-  return status.ok() ? Status{} : Status{internal_error(std::string("SentencePiece could not encode: ") + status.error_message())};
+  return status.ok() ? Status{}
+                     : Status{internal_error(std::string("SentencePiece could not encode: ") + status.error_message())};
 }
 
 Status SentencePieceTokenizer::encode(std::string_view text, std::vector<std::int32_t>& ids) const {
@@ -152,14 +162,16 @@ Status SentencePieceTokenizer::decode(const std::int32_t* ids, std::size_t count
     return invalid("token " + std::to_string(*outside) + " is not in the vocabulary of " + std::to_string(size),
                    "decode with the tokenizer that the tokens were made with");
   const auto status = processor_->Decode(copy, &text);
-  return status.ok() ? Status{} : Status{internal_error(std::string("SentencePiece could not decode: ") + status.error_message())};
+  return status.ok() ? Status{}
+                     : Status{internal_error(std::string("SentencePiece could not decode: ") + status.error_message())};
 }
 
 Status SentencePieceTokenizer::write(const std::string& directory) const {
   CONCLAVE_RETURN_IF_ERROR(ready());
   const auto piece = [this](std::int32_t id) { return id < 0 ? std::string{} : processor_->IdToPiece(id); };
-  return write_hf_files(directory, model_, facts_,
-                        {piece(special_.unknown), piece(special_.beginning), piece(special_.end), piece(special_.padding)});
+  return write_hf_files(
+      directory, model_, facts_,
+      {piece(special_.unknown), piece(special_.beginning), piece(special_.end), piece(special_.padding)});
 }
 
 } // namespace conclave::sentencepiece_plugin

@@ -43,7 +43,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   HostContext& host_;
   Options options_;
-  std::string model_;  ///< serialised; facts_ views it
+  std::string model_; ///< serialised; facts_ views it
   ModelFacts facts_;
   std::optional<SegmentPlan> plan_;
   SpecialTokens special_;

@@ -18,7 +18,10 @@ constexpr std::size_t longest_sentence = 16 << 10; // bytes; longer lines are cu
 /// Texts as lines. SentencePiece learns within a line, so a newline is never a part of a piece; it is encoded by its byte.
 class Lines final : public sentencepiece::SentenceIterator {
  public:
-  Lines(const std::function<bool(std::string& text)>& next, std::stop_token stop) : next_(next), stop_(std::move(stop)) { Next(); }
+  Lines(const std::function<bool(std::string& text)>& next, std::stop_token stop)
+      : next_(next), stop_(std::move(stop)) {
+    Next();
+  }
 
   bool done() const override { return done_; }
   const std::string& value() const override { return line_; }
@@ -96,10 +99,12 @@ std::unordered_map<std::string, std::string> arguments(const Options& options) {
 
 } // namespace
 
-Result<std::string> train_model(const Options& options, const std::function<bool(std::string& text)>& next, HostContext& host) {
+Result<std::string> train_model(const Options& options, const std::function<bool(std::string& text)>& next,
+                                HostContext& host) {
   const auto start = std::chrono::steady_clock::now();
   Lines lines(next, host.stop_token());
-  if (lines.done()) return invalid("there is no text to train the tokenizer on", "check the sources and filters of the domains");
+  if (lines.done())
+    return invalid("there is no text to train the tokenizer on", "check the sources and filters of the domains");
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments(options), &lines, &model);
   if (host.stop_token().stop_requested())
@@ -112,7 +117,8 @@ Result<std::string> train_model(const Options& options, const std::function<bool
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   char text[160];
   std::snprintf(text, sizeof text, "trained %lld pieces on %.1f MB of text in %.1f s",
-                static_cast<long long>(options.vocabulary.value), static_cast<double>(lines.bytes()) / 1e6, seconds.count());
+                static_cast<long long>(options.vocabulary.value), static_cast<double>(lines.bytes()) / 1e6,
+                seconds.count());
   host.log(LogLevel::info, text);
   return model;
 }

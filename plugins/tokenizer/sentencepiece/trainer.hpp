@@ -17,6 +17,7 @@
 namespace conclave::sentencepiece_plugin {
 
 /// The serialised model. Too little text for the vocabulary is an error that says so.
-Result<std::string> train_model(const Options& options, const std::function<bool(std::string& text)>& next, HostContext& host);
+Result<std::string> train_model(const Options& options, const std::function<bool(std::string& text)>& next,
+                                HostContext& host);
 
 } // namespace conclave::sentencepiece_plugin

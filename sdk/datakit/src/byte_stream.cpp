@@ -52,7 +52,8 @@ Result<File> open_file(const std::string& path) {
 }
 
 /// Reads what is there at an offset, through interruptions; 0 at the end.
-Result<std::size_t> read_at(const File& file, const std::string& path, char* out, std::size_t size, std::int64_t offset) {
+Result<std::size_t> read_at(const File& file, const std::string& path, char* out, std::size_t size,
+                            std::int64_t offset) {
   for (;;) {
     const ssize_t got = ::pread(file.get(), out, size, offset);
     if (got >= 0) return static_cast<std::size_t>(got);
@@ -65,7 +66,8 @@ class PlainStream final : public ByteStream {
   PlainStream(File file, std::string path, ByteRange range)
       : file_(std::move(file)), path_(std::move(path)), offset_(range.begin), end_(range.end) {}
   Result<std::size_t> read(char* out, std::size_t size) override {
-    if (end_ >= 0) size = std::min<std::size_t>(size, static_cast<std::size_t>(std::max<std::int64_t>(end_ - offset_, 0)));
+    if (end_ >= 0)
+      size = std::min<std::size_t>(size, static_cast<std::size_t>(std::max<std::int64_t>(end_ - offset_, 0)));
     if (size == 0) return std::size_t{0};
     auto got = read_at(file_, path_, out, size, offset_);
     if (got.ok()) offset_ += static_cast<std::int64_t>(*got);
@@ -148,7 +150,8 @@ class GzipStream final : public CompressedStream {
 
 class ZstdStream final : public CompressedStream {
  public:
-  ZstdStream(File file, std::string path) : CompressedStream(std::move(file), std::move(path)), state_(ZSTD_createDStream()) {}
+  ZstdStream(File file, std::string path)
+      : CompressedStream(std::move(file), std::move(path)), state_(ZSTD_createDStream()) {}
 
   Result<std::size_t> read(char* out, std::size_t size) override {
     if (!state_) return internal_error("zstd could not start", path_);
@@ -168,8 +171,8 @@ class ZstdStream final : public CompressedStream {
         return damaged(path_, std::string("the zstd data cannot be read: ") + ZSTD_getErrorName(code));
       }
       position_ = input.pos;
-      inside_ = code != 0;                   // 0: a frame ended and all of it is out
-      pending_ = output.pos == output.size;  // the decoder may hold more than `out` could take
+      inside_ = code != 0;                  // 0: a frame ended and all of it is out
+      pending_ = output.pos == output.size; // the decoder may hold more than `out` could take
     }
     return output.pos;
   }

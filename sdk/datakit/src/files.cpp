@@ -43,7 +43,8 @@ class Walker {
   Status walk(const fs::path& pattern) {
     parts_.assign(pattern.begin(), pattern.end());
     std::erase_if(parts_, [](const fs::path& part) { return part.empty(); }); // a trailing slash
-    named_in_full_ = std::none_of(parts_.begin(), parts_.end(), [](const fs::path& part) { return is_pattern(part.string()); });
+    named_in_full_ =
+        std::none_of(parts_.begin(), parts_.end(), [](const fs::path& part) { return is_pattern(part.string()); });
     descend({}, 0);
     return status_;
   }
@@ -100,9 +101,11 @@ class Walker {
     std::vector<fs::path> entries;
     std::error_code error;
     if (!fs::is_directory(folder, error)) return entries;
-    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) entries.push_back(it->path());
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+      entries.push_back(it->path());
     if (error) {
-      status_ = storage_error("cannot read the folder: " + error.message(), "give this user the right to read it", folder.string());
+      status_ = storage_error("cannot read the folder: " + error.message(), "give this user the right to read it",
+                              folder.string());
     }
     return entries;
   }
@@ -129,7 +132,8 @@ fs::path common_folder(const std::vector<Path>& paths) {
       continue;
     }
     fs::path shared;
-    for (auto a = common.begin(), b = prefix.begin(); a != common.end() && b != prefix.end() && *a == *b; ++a, ++b) shared /= *a;
+    for (auto a = common.begin(), b = prefix.begin(); a != common.end() && b != prefix.end() && *a == *b; ++a, ++b)
+      shared /= *a;
     common = shared;
   }
   return common;
@@ -159,7 +163,9 @@ Result<std::string> content_digest(const std::string& path, std::string& buffer)
 Result<std::string> stamp_digest(const FileEntry& file) {
   std::error_code error;
   const auto time = fs::last_write_time(file.path, error);
-  if (error) return storage_error("cannot read the time of change: " + error.message(), "check the disk and the path", file.path);
+  if (error)
+    return storage_error("cannot read the time of change: " + error.message(), "check the disk and the path",
+                         file.path);
   return "stamp:" + std::to_string(file.bytes) + ":" + std::to_string(time.time_since_epoch().count());
 }
 
@@ -173,8 +179,8 @@ std::string hash_hex(std::string_view bytes) { return to_hex(XXH3_64bits(bytes.d
 
 Result<std::vector<FileEntry>> list_files(const FileSelection& selection) {
   if (selection.paths.empty()) return invalid("no path is given", "list files, folders or patterns under `paths`");
-  const fs::path root = selection.root.value.empty() ? common_folder(selection.paths)
-                                                     : fs::path(selection.root.value).lexically_normal();
+  const fs::path root =
+      selection.root.value.empty() ? common_folder(selection.paths) : fs::path(selection.root.value).lexically_normal();
   std::map<std::string, FileEntry> by_id; // sorts and removes what two patterns both name
   std::int64_t total = 0;
   for (const Path& pattern : selection.paths) {
@@ -182,9 +188,9 @@ Result<std::vector<FileEntry>> list_files(const FileSelection& selection) {
     CONCLAVE_RETURN_IF_ERROR(walker.walk(fs::path(pattern.value).lexically_normal()));
     const std::vector<fs::path> found = walker.take();
     if (found.empty()) {
-      return invalid("no file matches " + pattern.value,
-                     selection.extensions.empty() ? "check the path; `**` stands for any number of folders"
-                                                  : "check the path and the list of extensions");
+      return invalid("no file matches " + pattern.value, selection.extensions.empty()
+                                                             ? "check the path; `**` stands for any number of folders"
+                                                             : "check the path and the list of extensions");
     }
     for (const fs::path& path : found) {
       FileEntry entry;
@@ -194,7 +200,8 @@ Result<std::vector<FileEntry>> list_files(const FileSelection& selection) {
       entry.id = inside ? relative.generic_string() : path.generic_string();
       std::error_code error;
       entry.bytes = static_cast<std::int64_t>(fs::file_size(path, error));
-      if (error) return storage_error("cannot read the size: " + error.message(), "check the disk and the path", entry.path);
+      if (error)
+        return storage_error("cannot read the size: " + error.message(), "check the disk and the path", entry.path);
       const std::int64_t bytes = entry.bytes;
       if (by_id.try_emplace(entry.id, std::move(entry)).second) total += bytes;
     }
@@ -204,7 +211,8 @@ Result<std::vector<FileEntry>> list_files(const FileSelection& selection) {
   files.reserve(by_id.size());
   std::string buffer;
   for (auto& [id, entry] : by_id) {
-    CONCLAVE_ASSIGN(entry.digest, total <= content_digest_limit ? content_digest(entry.path, buffer) : stamp_digest(entry));
+    CONCLAVE_ASSIGN(entry.digest,
+                    total <= content_digest_limit ? content_digest(entry.path, buffer) : stamp_digest(entry));
     files.push_back(std::move(entry));
   }
   return files;

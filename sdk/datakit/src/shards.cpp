@@ -52,14 +52,16 @@ std::vector<FileShard> cut_file(const FileEntry& file, const std::vector<std::in
     const double part = static_cast<double>(shard.end - shard.begin) / static_cast<double>(cuts.back() - cuts.front());
     shard.info.bytes = static_cast<std::int64_t>(static_cast<double>(file.bytes) * part);
     shard.info.id = whole ? file.id : file.id + "@" + std::to_string(shard.begin);
-    shard.info.digest = hash_hex(file.id + '\n' + file.digest + '\n' + std::to_string(shard.begin) + ':' + std::to_string(shard.end));
+    shard.info.digest =
+        hash_hex(file.id + '\n' + file.digest + '\n' + std::to_string(shard.begin) + ':' + std::to_string(shard.end));
     shard.files = {file};
     shards.push_back(std::move(shard));
   }
   return shards;
 }
 
-Result<std::vector<std::int64_t>> cut_positions(const FileEntry& file, std::int64_t target, std::string_view separator) {
+Result<std::vector<std::int64_t>> cut_positions(const FileEntry& file, std::int64_t target,
+                                                std::string_view separator) {
   std::vector<std::int64_t> cuts{0};
   while (file.bytes - cuts.back() > target + target / 2) { // no small rest of its own
     CONCLAVE_ASSIGN(const std::int64_t next, next_boundary(file.path, cuts.back() + target, separator));

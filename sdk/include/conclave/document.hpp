@@ -13,7 +13,7 @@ namespace conclave {
 
 /// One text. `text` is UTF-8: the host has replaced or refused bytes that are not (`data.invalid_utf8`).
 struct Document {
-  std::string_view id;   ///< stable within its source, e.g. `shard#17`
+  std::string_view id; ///< stable within its source, e.g. `shard#17`
   std::string_view text;
 };
 

@@ -39,7 +39,7 @@
 #endif
 
 /// The fingerprint of the translation unit that expands it. One `key=value` a line.
-#define CONCLAVE_FINGERPRINT_TEXT                           \
+#define CONCLAVE_FINGERPRINT_TEXT \
   "sdk=" CONCLAVE_BUILD_SDK_HASH "\n"                       \
   "sdk_version=" CONCLAVE_BUILD_SDK_VERSION "\n"            \
   "torch=" CONCLAVE_FP_TORCH "\n"                           \
@@ -71,5 +71,6 @@ struct FingerprintNote {
 } // namespace conclave
 
 #define CONCLAVE_FINGERPRINT_NOTE()                                                                    \
-  __attribute__((section(".note.conclave"), used, aligned(4))) static constexpr ::conclave::FingerprintNote \
-      conclave_fingerprint_note_{CONCLAVE_FINGERPRINT_TEXT};
+  __attribute__((section(".note.conclave"), used,                                                      \
+                 aligned(4))) static constexpr ::conclave::FingerprintNote conclave_fingerprint_note_{ \
+      CONCLAVE_FINGERPRINT_TEXT};

@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "conclave/batch.hpp"
-#include "conclave/param.hpp"
 #include "conclave/host.hpp"
+#include "conclave/param.hpp"
 #include "conclave/plugin.hpp"
 #include "conclave/tokenizer.hpp"
 
@@ -27,16 +27,16 @@ namespace conclave {
 
 /// Facts of the run that shape a model; the same on every rank.
 struct ModelShape {
-  std::int64_t vocabulary = 0;  ///< true size, unpadded
-  std::int64_t max_length = 0;  ///< longest sequence
+  std::int64_t vocabulary = 0; ///< true size, unpadded
+  std::int64_t max_length = 0; ///< longest sequence
 };
 
 struct ModelSummary {
   std::int64_t parameters = 0;
-  std::int64_t active_parameters = 0;     ///< used by one token
-  double forward_flops_per_token = 0;     ///< multiply and add count two; attention at max_length, causal half
+  std::int64_t active_parameters = 0; ///< used by one token
+  double forward_flops_per_token = 0; ///< multiply and add count two; attention at max_length, causal half
   int layers = 0;
-  int experts = 0;                        ///< routed experts of a layer; 0 for a dense model
+  int experts = 0; ///< routed experts of a layer; 0 for a dense model
 };
 
 enum class Recompute { none, layer };
@@ -44,7 +44,7 @@ enum class Recompute { none, layer };
 struct StageRequest {
   ModelShape shape;
   Mesh mesh;
-  int chunk = 0;  ///< of chunks; chunk 0 embeds, the last one has the loss
+  int chunk = 0; ///< of chunks; chunk 0 embeds, the last one has the loss
   int chunks = 1;
   at::ScalarType compute = at::kFloat; ///< type of activations and of parameters without full_precision
   at::ScalarType master = at::kFloat;  ///< kDouble in an fp64 run
@@ -61,7 +61,7 @@ struct StageInput {
   const Batch* batch = nullptr; ///< every stage sees the metadata
   at::Tensor activations;       ///< [B, S, width] from the previous chunk; undefined for the first
   LossOptions loss;
-  bool training = true;         ///< false: evaluation, no statistics are counted
+  bool training = true; ///< false: evaluation, no statistics are counted
 };
 
 /// What a local loss is divided by, over the whole global batch.
@@ -75,10 +75,10 @@ struct LocalLoss {
 };
 
 struct StageOutput {
-  at::Tensor activations; ///< for the next chunk; undefined for the last
+  at::Tensor activations;              ///< for the next chunk; undefined for the last
   std::vector<LocalLoss> local_losses; ///< seeded by the host with loss_scale * weight / normaliser
-  at::Tensor token_nll;   ///< [B, S] fp32 (fp64), detached: -log p(label), no smoothing, 0 where masked; last stage only
-  at::Tensor logits;      ///< [B, S, V] only when wants_logits() was called with true
+  at::Tensor token_nll; ///< [B, S] fp32 (fp64), detached: -log p(label), no smoothing, 0 where masked; last stage only
+  at::Tensor logits;    ///< [B, S, V] only when wants_logits() was called with true
 };
 
 struct StageDescription {

@@ -25,9 +25,9 @@ struct Metric {
 };
 
 struct StepReport {
-  std::int64_t step = 0;     ///< batches seen after this step; the first report has 1
-  std::int64_t attempt = 0;  ///< 0 for the first start of the run, then one more with each resume
-  std::int64_t lag = 0;      ///< steps between the device finishing and this report
+  std::int64_t step = 0;    ///< batches seen after this step; the first report has 1
+  std::int64_t attempt = 0; ///< 0 for the first start of the run, then one more with each resume
+  std::int64_t lag = 0;     ///< steps between the device finishing and this report
   /// Always: loss nll learning_rate grad_norm tokens tokens_per_second step_seconds applied; then loss_scale,
   /// expert_load{layer,expert}, dropped_tokens, domain_share{domain}, and what plugins add through HostContext::metric.
   std::vector<Metric> metrics;

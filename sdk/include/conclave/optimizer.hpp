@@ -37,8 +37,8 @@ struct Segment {
 };
 
 struct UpdateScalars {
-  at::Tensor learning_rate; ///< scalar on the device, master type
-  at::Tensor step;          ///< scalar on the device, fp32: number of applied updates including this one
+  at::Tensor learning_rate;       ///< scalar on the device, master type
+  at::Tensor step;                ///< scalar on the device, fp32: number of applied updates including this one
   const StepGate* gate = nullptr; ///< gradient * gate->gradient_scale is the gradient to use
 };
 

@@ -97,7 +97,21 @@ struct Child {
 // ---- the description ----
 
 enum class OptionType {
-  boolean, integer, real, text, path, count, bytes, seconds, fraction, steps_or_fraction, choice, list, map, group, plugin
+  boolean,
+  integer,
+  real,
+  text,
+  path,
+  count,
+  bytes,
+  seconds,
+  fraction,
+  steps_or_fraction,
+  choice,
+  list,
+  map,
+  group,
+  plugin
 };
 const char* to_string(OptionType type) noexcept;
 
@@ -157,8 +171,8 @@ struct OptionSpec {
   std::vector<OptionSpec> fields; ///< of a group, or of the elements of a list or map of groups
 
   /// Parses `value` into the member of `object`. All problems go to `diagnostics` with `key` as their path.
-  std::function<void(const Value& value, const std::string& key, const OptionSpec& self, const BindContext&, void* object,
-                     Diagnostics&, std::vector<ChildRequest>&)>
+  std::function<void(const Value& value, const std::string& key, const OptionSpec& self, const BindContext&,
+                     void* object, Diagnostics&, std::vector<ChildRequest>&)>
       parse;
   /// The member's value as one would write it in YAML (flow style).
   std::function<std::string(const void* object)> render;
@@ -212,12 +226,12 @@ struct ParseScope {
 template <class T>
 struct Codec; // specialised below; an unsupported member type does not compile
 
-#define CONCLAVE_DECLARE_CODEC(T, option_type)                                                          \
-  template <>                                                                                           \
-  struct Codec<T> {                                                                                     \
-    static constexpr OptionType type = option_type;                                                     \
-    static bool parse(const Value& value, const std::string& key, const ParseScope& scope, T& out);     \
-    static std::string render(const T& value);                                                          \
+#define CONCLAVE_DECLARE_CODEC(T, option_type)                                                      \
+  template <>                                                                                       \
+  struct Codec<T> {                                                                                 \
+    static constexpr OptionType type = option_type;                                                 \
+    static bool parse(const Value& value, const std::string& key, const ParseScope& scope, T& out); \
+    static std::string render(const T& value);                                                      \
   }
 CONCLAVE_DECLARE_CODEC(bool, OptionType::boolean);
 CONCLAVE_DECLARE_CODEC(int, OptionType::integer);
@@ -258,8 +272,9 @@ struct Codec<std::vector<T>> {
       parsed.push_back(std::move(item));
     }
     if (scope.spec.length && parsed.size() != *scope.spec.length) {
-      scope.diagnostics.error(value.where(), key, "expected " + std::to_string(*scope.spec.length) + " values, found " +
-                                                      std::to_string(parsed.size()));
+      scope.diagnostics.error(
+          value.where(), key,
+          "expected " + std::to_string(*scope.spec.length) + " values, found " + std::to_string(parsed.size()));
       good = false;
     }
     if (good) out = std::move(parsed);
@@ -275,17 +290,20 @@ struct Codec<std::vector<T>> {
 template <class T>
 struct Codec<std::map<std::string, T>> {
   static constexpr OptionType type = OptionType::map;
-  static bool parse(const Value& value, const std::string& key, const ParseScope& scope, std::map<std::string, T>& out) {
+  static bool parse(const Value& value, const std::string& key, const ParseScope& scope,
+                    std::map<std::string, T>& out) {
     if (!expect_map(value, key, scope.diagnostics)) return false;
     std::map<std::string, T> parsed;
     bool good = true;
-    for (const auto& member : value.members()) good &= Codec<T>::parse(member.value, key + "." + member.key, scope, parsed[member.key]);
+    for (const auto& member : value.members())
+      good &= Codec<T>::parse(member.value, key + "." + member.key, scope, parsed[member.key]);
     if (good) out = std::move(parsed);
     return good;
   }
   static std::string render(const std::map<std::string, T>& values) {
     std::string text = "{";
-    for (const auto& [name, item] : values) text += (text.size() > 1 ? ", " : "") + render_text(name) + ": " + Codec<T>::render(item);
+    for (const auto& [name, item] : values)
+      text += (text.size() > 1 ? ", " : "") + render_text(name) + ": " + Codec<T>::render(item);
     return text + "}";
   }
 };
@@ -336,18 +354,21 @@ class OptionTableBuilder {
     spec.element = detail::ElementType<M>::value;
     spec.optional = detail::IsOptional<M>::value;
     spec.default_text = detail::Codec<M>::render(defaults_.*member);
-    spec.parse = [member](const Value& value, const std::string& key, const OptionSpec& self, const BindContext& context,
-                          void* object, Diagnostics& diagnostics, std::vector<ChildRequest>& children) {
+    spec.parse = [member](const Value& value, const std::string& key, const OptionSpec& self,
+                          const BindContext& context, void* object, Diagnostics& diagnostics,
+                          std::vector<ChildRequest>& children) {
       detail::Codec<M>::parse(value, key, {self, context, diagnostics, children}, static_cast<O*>(object)->*member);
     };
-    spec.render = [member](const void* object) { return detail::Codec<M>::render(static_cast<const O*>(object)->*member); };
+    spec.render = [member](const void* object) {
+      return detail::Codec<M>::render(static_cast<const O*>(object)->*member);
+    };
     return *this;
   }
 
   /// An enumeration. `names` pairs what a user writes with the value.
   template <class E>
-    requires std::is_enum_v<E>
-  OptionTableBuilder& choice(std::string name, E O::*member, std::vector<std::pair<std::string, E>> names) {
+  requires std::is_enum_v<E> OptionTableBuilder& choice(std::string name, E O::*member,
+                                                        std::vector<std::pair<std::string, E>> names) {
     OptionSpec& spec = add(std::move(name), OptionType::choice);
     for (const auto& [text, value] : names) {
       spec.choices.push_back(text);
@@ -373,8 +394,9 @@ class OptionTableBuilder {
     spec.fields = table.specs();
     spec.default_text = render_group(table, &(defaults_.*member));
     auto shared = std::make_shared<const OptionTable>(std::move(table));
-    spec.parse = [member, shared](const Value& value, const std::string& key, const OptionSpec&, const BindContext& context,
-                                  void* object, Diagnostics& diagnostics, std::vector<ChildRequest>& children) {
+    spec.parse = [member, shared](const Value& value, const std::string& key, const OptionSpec&,
+                                  const BindContext& context, void* object, Diagnostics& diagnostics,
+                                  std::vector<ChildRequest>& children) {
       std::vector<ChildRequest> nested;
       shared->bind(value, key, context, &(static_cast<O*>(object)->*member), diagnostics, nested);
       for (ChildRequest& child : nested) { // the inner request assigns into the group; lift it to the outer object
@@ -385,7 +407,9 @@ class OptionTableBuilder {
         children.push_back(std::move(child));
       }
     };
-    spec.render = [member, shared](const void* object) { return render_group(*shared, &(static_cast<const O*>(object)->*member)); };
+    spec.render = [member, shared](const void* object) {
+      return render_group(*shared, &(static_cast<const O*>(object)->*member));
+    };
     return *this;
   }
 

@@ -52,22 +52,22 @@ struct InitSpec {
 enum class DecayClass { decay, no_decay };
 
 struct ParamSpec {
-  std::string name;                  ///< unique within the stage; the piece's name when there is one piece
-  std::vector<std::int64_t> shape;   ///< local
-  std::vector<ParamPiece> pieces;    ///< disjoint; at least one
+  std::string name;                       ///< unique within the stage; the piece's name when there is one piece
+  std::vector<std::int64_t> shape;        ///< local
+  std::vector<ParamPiece> pieces;         ///< disjoint; at least one
   std::vector<ParamPlacement> placements; ///< empty on one rank
-  std::vector<MeshDim> replicated_over; ///< dimensions over which equal copies exist
-  std::vector<MeshDim> grad_sum_over;   ///< dimensions over which each copy's gradient is a partial sum
-  std::string tied_with;   ///< name of the parameter of another stage whose values and summed gradient it shares; else ""
-  bool norm_owner = true;  ///< this rank counts it in the global gradient norm
+  std::vector<MeshDim> replicated_over;   ///< dimensions over which equal copies exist
+  std::vector<MeshDim> grad_sum_over;     ///< dimensions over which each copy's gradient is a partial sum
+  std::string tied_with; ///< name of the parameter of another stage whose values and summed gradient it shares; else ""
+  bool norm_owner = true; ///< this rank counts it in the global gradient norm
   DecayClass decay = DecayClass::decay;
   InitSpec init;
-  int contributions = 1;         ///< gradient contributions in one backward pass (2 for a tied embedding)
-  bool full_precision = false;   ///< the stage wants it in the master's type even when compute is bf16 or fp16
+  int contributions = 1;       ///< gradient contributions in one backward pass (2 for a tied embedding)
+  bool full_precision = false; ///< the stage wants it in the master's type even when compute is bf16 or fp16
 };
 
 enum class BufferUse {
-  state,   ///< kept in checkpoints (router bias)
+  state, ///< kept in checkpoints (router bias)
   counter, ///< integers: zeroed before each step, summed over micro-batches and data ranks, then update_buffers() reads it
 };
 
@@ -122,11 +122,11 @@ struct BoundParam {
 /// Device-side decision of a step; scalars of shape [] in fp32 (fp64 in an fp64 run). Nothing here is read by the host
 /// before the update: when apply is 0, weights, moments, optimizer step and router bias stay as they were.
 struct StepGate {
-  at::Tensor found_inf;    ///< 1 when any gradient of any rank is not finite
-  at::Tensor norm_squared; ///< of the unscaled global gradient
-  at::Tensor clip_factor;  ///< min(1, limit / norm); the update uses gradient * gradient_scale
+  at::Tensor found_inf;      ///< 1 when any gradient of any rank is not finite
+  at::Tensor norm_squared;   ///< of the unscaled global gradient
+  at::Tensor clip_factor;    ///< min(1, limit / norm); the update uses gradient * gradient_scale
   at::Tensor gradient_scale; ///< clip_factor / loss_scale
-  at::Tensor apply;        ///< 1 or 0
+  at::Tensor apply;          ///< 1 or 0
 };
 
 } // namespace conclave

@@ -39,11 +39,11 @@ class Plugin {
 
 /// What a plugin says of itself. All text is shown to users.
 struct PluginInfo {
-  std::string id;           ///< `kind/name`, name in lower case with dashes
-  std::string version;      ///< of this plugin, e.g. "1.2.0"
-  int output_revision = 1;  ///< raise it when the same options and input give other output: caches key on it
-  std::string summary;      ///< one sentence
-  std::string licence;      ///< SPDX identifier
+  std::string id;          ///< `kind/name`, name in lower case with dashes
+  std::string version;     ///< of this plugin, e.g. "1.2.0"
+  int output_revision = 1; ///< raise it when the same options and input give other output: caches key on it
+  std::string summary;     ///< one sentence
+  std::string licence;     ///< SPDX identifier
 };
 
 struct PluginDescriptor {
@@ -90,14 +90,14 @@ std::string take_entry_failure();
 } // namespace conclave
 
 /// Defines the entry of a plugin library: the arguments are PluginDescriptor expressions. Use it once per library.
-#define CONCLAVE_PLUGINS(...)                                                                             \
-  CONCLAVE_FINGERPRINT_NOTE()                                                                             \
+#define CONCLAVE_PLUGINS(...)                                                                                        \
+  CONCLAVE_FINGERPRINT_NOTE()                                                                                        \
   extern "C" __attribute__((visibility("default"))) ::conclave::PluginDescriptors* conclave_plugin_entry() noexcept; \
-  extern "C" ::conclave::PluginDescriptors* conclave_plugin_entry() noexcept {                            \
-    try {                                                                                                 \
-      return std::make_unique<::conclave::PluginDescriptors>(::conclave::PluginDescriptors{__VA_ARGS__}).release(); \
-    } catch (...) {                                                                                       \
-      ::conclave::record_entry_failure();                                                                 \
-      return nullptr;                                                                                     \
-    }                                                                                                     \
+  extern "C" ::conclave::PluginDescriptors* conclave_plugin_entry() noexcept {                                       \
+    try {                                                                                                            \
+      return std::make_unique<::conclave::PluginDescriptors>(::conclave::PluginDescriptors{__VA_ARGS__}).release();  \
+    } catch (...) {                                                                                                  \
+      ::conclave::record_entry_failure();                                                                            \
+      return nullptr;                                                                                                \
+    }                                                                                                                \
   }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "conclave/monitor.hpp"
 #include "conclave/testkit.hpp"
 
@@ -18,7 +20,7 @@ conclave::StepReport report(std::int64_t step, double loss) {
 
 } // namespace
 
-TEST(@CLASS@, LogsTheLowestLossAndTakesNanInItsStride) {
+TEST(@CLASS @, LogsTheLowestLossAndTakesNanInItsStride) {
   testkit::FakeHost host;
   const auto made = testkit::make<conclave::Monitor>(testkit::this_library("@ID@"), host, testkit::map({{"every", 2}}));
   ASSERT_TRUE(made.ok()) << made.error().render();

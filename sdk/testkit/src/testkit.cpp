@@ -120,7 +120,8 @@ Result<std::shared_ptr<Plugin>> make_plugin(const PluginDescriptor& descriptor, 
       return invalid("option " + request.key + " is a nested plugin", "hand it over through `children`", id);
     for (const auto& [name, child] : children) {
       const OptionSpec* spec = descriptor.options.find(name);
-      if (!spec || spec->type != OptionType::plugin) return invalid("no nested plugin option is called " + name, {}, id);
+      if (!spec || spec->type != OptionType::plugin)
+        return invalid("no nested plugin option is called " + name, {}, id);
       // Binding a stand-in block is how the table hands out the function that assigns the member.
       Bound probe = bind_options(descriptor.options, map({{name, map({{"use", spec->kind + "/stand-in"}})}}));
       for (ChildRequest& request : probe.children) request.assign(bound.options.get(), child);

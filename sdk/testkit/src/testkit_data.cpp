@@ -32,12 +32,14 @@ const MemoryColumns::Cell& MemoryColumns::cell(std::size_t row, std::size_t colu
   if (column >= columns_.size())
     throw std::logic_error("column " + std::to_string(column) + " of " + std::to_string(columns_.size()));
   if (columns_[column].type != type)
-    throw std::logic_error("column " + columns_[column].name + " is " + type_name(columns_[column].type) + ", used as " +
-                           type_name(type));
+    throw std::logic_error("column " + columns_[column].name + " is " + type_name(columns_[column].type) +
+                           ", used as " + type_name(type));
   return cells_[row * columns_.size() + column];
 }
 
-void MemoryColumns::set(std::size_t row, std::size_t column, double value) { cell(row, column, ColumnType::real) = value; }
+void MemoryColumns::set(std::size_t row, std::size_t column, double value) {
+  cell(row, column, ColumnType::real) = value;
+}
 void MemoryColumns::set(std::size_t row, std::size_t column, std::int64_t value) {
   cell(row, column, ColumnType::integer) = value;
 }

@@ -40,12 +40,14 @@ void fill_piece(const ParamSpec& spec, const ParamPiece& piece, std::uint64_t se
   const RandomStream stream(seed, piece.name);
   std::vector<std::int64_t> from(piece.global.size.size()), to(piece.local.size.size());
   const std::int64_t n = elements(piece.local.size);
-  if (n != elements(piece.global.size)) throw std::logic_error("piece " + piece.name + ": global and local box differ in size");
+  if (n != elements(piece.global.size))
+    throw std::logic_error("piece " + piece.name + ": global and local box differ in size");
   for (std::int64_t i = 0; i < n; ++i) {
     double value = 0;
     if (spec.init.kind == InitKind::constant) value = spec.init.scale;
     if (spec.init.kind == InitKind::normal)
-      value = spec.init.scale * stream.normal(static_cast<std::uint64_t>(flat(piece.global_shape, piece.global.offset, from)));
+      value = spec.init.scale *
+              stream.normal(static_cast<std::uint64_t>(flat(piece.global_shape, piece.global.offset, from)));
     out[flat(spec.shape, piece.local.offset, to)] = value;
     advance(from, piece.global.size);
     advance(to, piece.local.size);
@@ -54,7 +56,8 @@ void fill_piece(const ParamSpec& spec, const ParamPiece& piece, std::uint64_t se
 
 } // namespace
 
-Batch random_batch(std::int64_t rows, std::int64_t length, std::int64_t vocabulary, std::uint64_t seed, std::int64_t padding) {
+Batch random_batch(std::int64_t rows, std::int64_t length, std::int64_t vocabulary, std::uint64_t seed,
+                   std::int64_t padding) {
   const RandomStream stream(seed, "testkit/batch");
   Batch batch;
   batch.tokens = at::zeros({rows, length}, at::kLong);
@@ -69,7 +72,9 @@ Batch random_batch(std::int64_t rows, std::int64_t length, std::int64_t vocabula
   auto* mask = batch.loss_mask.mutable_data_ptr<bool>();
   auto* real = padding > 0 ? batch.token_mask.mutable_data_ptr<bool>() : nullptr;
   std::uint64_t draw = 0;
-  const auto next_token = [&] { return static_cast<std::int64_t>(stream.below(draw++, static_cast<std::uint64_t>(vocabulary))); };
+  const auto next_token = [&] {
+    return static_cast<std::int64_t>(stream.below(draw++, static_cast<std::uint64_t>(vocabulary)));
+  };
   for (std::int64_t row = 0; row < rows; ++row) {
     const std::int64_t used = row + 1 == rows ? length - padding : length;
     std::int64_t token = next_token();
@@ -110,7 +115,8 @@ Result<BoundStage> bind_stage(const Model& model, const StageRequest& request, s
     parameter.value = initial_value(spec, seed).to(request.master).to(type).requires_grad_(true);
     bound.storage.parameters.push_back(std::move(parameter));
   }
-  for (const BufferSpec& spec : bound.description.buffers) bound.storage.buffers.push_back(at::zeros(spec.shape, spec.dtype));
+  for (const BufferSpec& spec : bound.description.buffers)
+    bound.storage.buffers.push_back(at::zeros(spec.shape, spec.dtype));
   CONCLAVE_RETURN_IF_ERROR(bound.stage->bind(bound.storage));
   return bound;
 }
@@ -138,8 +144,9 @@ StepGate make_gate(bool apply, double gradient_scale, at::ScalarType dtype) {
   return gate;
 }
 
-std::vector<Segment> random_segments(const OptimizerTraits& traits, const std::vector<std::vector<std::int64_t>>& shapes,
-                                     std::uint64_t seed, at::ScalarType dtype) {
+std::vector<Segment> random_segments(const OptimizerTraits& traits,
+                                     const std::vector<std::vector<std::int64_t>>& shapes, std::uint64_t seed,
+                                     at::ScalarType dtype) {
   std::vector<Segment> segments;
   std::uint64_t draw = 0;
   const RandomStream stream(seed, "testkit/segments");

@@ -5,4 +5,5 @@ namespace {
 volatile int* volatile nowhere = nullptr;
 [[maybe_unused]] const int read = *nowhere;
 } // namespace
-CONCLAVE_PLUGINS(describe_plugin<fault::Constant, fault::Options>(fault::info("scheduler/crashing-initialiser"), fault::table()))
+CONCLAVE_PLUGINS(describe_plugin<fault::Constant, fault::Options>(fault::info("scheduler/crashing-initialiser"),
+                                                                  fault::table()))

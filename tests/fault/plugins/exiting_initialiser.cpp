@@ -6,4 +6,5 @@ using namespace conclave;
 namespace {
 [[maybe_unused]] const bool ended = (std::_Exit(0), true);
 } // namespace
-CONCLAVE_PLUGINS(describe_plugin<fault::Constant, fault::Options>(fault::info("scheduler/exiting-initialiser"), fault::table()))
+CONCLAVE_PLUGINS(describe_plugin<fault::Constant, fault::Options>(fault::info("scheduler/exiting-initialiser"),
+                                                                  fault::table()))

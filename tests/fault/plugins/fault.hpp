@@ -10,13 +10,19 @@ struct Options {
 };
 
 inline OptionTable table() {
-  return OptionTableBuilder<Options>().opt("factor", &Options::factor).range(0, 1).doc("Of the peak learning rate.").build();
+  return OptionTableBuilder<Options>()
+      .opt("factor", &Options::factor)
+      .range(0, 1)
+      .doc("Of the peak learning rate.")
+      .build();
 }
 
 class Constant : public Scheduler {
  public:
   Constant(HostContext&, const Options& options) : factor_(options.factor) {}
-  [[nodiscard]] double learning_rate(std::int64_t, const ScheduleExtent& extent) const override { return factor_ * extent.peak; }
+  [[nodiscard]] double learning_rate(std::int64_t, const ScheduleExtent& extent) const override {
+    return factor_ * extent.peak;
+  }
 
  private:
   double factor_;

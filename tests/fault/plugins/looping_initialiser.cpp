@@ -9,4 +9,5 @@ volatile bool forever = true;
   return true;
 }();
 } // namespace
-CONCLAVE_PLUGINS(describe_plugin<fault::Constant, fault::Options>(fault::info("scheduler/looping-initialiser"), fault::table()))
+CONCLAVE_PLUGINS(describe_plugin<fault::Constant, fault::Options>(fault::info("scheduler/looping-initialiser"),
+                                                                  fault::table()))

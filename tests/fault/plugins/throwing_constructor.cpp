@@ -11,4 +11,5 @@ class Throwing final : public fault::Constant {
   }
 };
 } // namespace
-CONCLAVE_PLUGINS(describe_plugin<Throwing, fault::Options>(fault::info("scheduler/throwing-constructor"), fault::table()))
+CONCLAVE_PLUGINS(describe_plugin<Throwing, fault::Options>(fault::info("scheduler/throwing-constructor"),
+                                                           fault::table()))

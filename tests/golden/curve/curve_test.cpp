@@ -4,6 +4,7 @@
 // up to the first step at which an expert load differs: top-k is discontinuous, so a last-bit difference can send a token
 // elsewhere, and the curves part. The test names that step, layer and expert.
 
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -98,8 +99,9 @@ std::unique_ptr<StepEngine> make_engine(const Json& golden, at::ScalarType compu
   settings.loss = {train["label_smoothing"].get<double>(), train["z_loss"].get<double>()};
   settings.clip_grad_norm = train["clip"].get<double>();
   settings.total_steps = train["steps"].get<std::int64_t>();
-  auto engine = make_step_engine(settings, std::move(stage).value(), load<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", golden["adamw"]),
-                                 "optimizer/adamw", load<Scheduler>(SCHEDULER_FILE, "scheduler/warmup-cosine", golden["schedule"]),
+  auto engine = make_step_engine(settings, std::move(stage).value(),
+                                 load<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", golden["adamw"]), "optimizer/adamw",
+                                 load<Scheduler>(SCHEDULER_FILE, "scheduler/warmup-cosine", golden["schedule"]),
                                  "model/moe-transformer");
   if (!engine.ok()) throw std::runtime_error(engine.error().render());
   return std::move(engine).value();
@@ -109,6 +111,7 @@ class Curve : public ::testing::Test {
  protected:
   // Runs all steps; `compare` gets (step, ours, PyTorch's column object) and says whether to go on.
   void run(at::ScalarType compute, const std::function<bool(std::size_t, const StepResult&)>& compare) {
+    at::set_num_threads(1); // the model is tiny: on a busy machine waiting for threads would take longer than the work
     const auto engine = make_engine(golden_, compute);
     const auto stream = read_tokens();
     for (std::int64_t i = 0; i < golden_["train"]["steps"].get<std::int64_t>(); ++i) {

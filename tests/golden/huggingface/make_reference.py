@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Writes the reference files of tests/golden/huggingface: tiny models of Hugging Face transformers, their weights, logits,
 loss and the gradient of every parameter.
 
@@ -14,6 +15,7 @@ import json
 import pathlib
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
@@ -23,7 +25,7 @@ SHAPE = dict(vocab_size=67, hidden_size=24, num_hidden_layers=2, num_attention_h
              attention_dropout=0.0, initializer_range=0.2)
 
 
-def on_disk(name, tensor, moe, gate_name, expert_names):
+def on_disk(name, tensor, moe, expert_names):
     """Names and tensors as written to disk: transformers fuses the experts of a layer in memory."""
     if name.endswith("mlp.experts.gate_up_proj"):
         prefix = name[: name.index(".mlp.")]
@@ -56,14 +58,13 @@ def write(file, model, config, moe, expert_names):
     loss.backward()
     tensors = {"input_ids": ids, "labels": labels, "logits": output.logits.detach(), "loss": loss.detach()}
     for name, parameter in model.named_parameters():
-        for disk, piece in on_disk(name, parameter.detach(), moe, "gate", expert_names):
+        for disk, piece in on_disk(name, parameter.detach(), moe, expert_names):
             tensors[f"weight/{disk}"] = piece.contiguous()
-        for disk, piece in on_disk(name, parameter.grad, moe, "gate", expert_names):
+        for disk, piece in on_disk(name, parameter.grad, moe, expert_names):
             tensors[f"gradient/{disk}"] = piece.contiguous()
     # The disk names must be the ones that transformers itself writes.
     folder = HERE / "check"
     model.save_pretrained(folder)
-    from safetensors import safe_open
     with safe_open(folder / "model.safetensors", "pt") as saved:
         ours = {n.removeprefix("weight/") for n in tensors if n.startswith("weight/")}
         assert set(saved.keys()) == ours, (sorted(saved.keys())[:30], sorted(ours)[:30])

@@ -117,7 +117,7 @@ void expect_known(const Value& map, const std::vector<OptionSpec>& specs, const 
 TEST(Fuzz, TenThousandMutants) {
   const Folder folder;
   FakeCatalog catalog;
-  const OptionTable root = experiment_table();
+  const OptionTable& root = experiment_table();
   std::size_t bound = 0;
   for (std::uint64_t i = 0; i < 10'000; ++i) {
     SCOPED_TRACE("mutant " + std::to_string(i));

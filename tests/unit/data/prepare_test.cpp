@@ -113,9 +113,9 @@ TEST(Prepare, CountsAddUpPerFilterAndDomain) {
   EXPECT_EQ(documents_of(report, "equal", "web", "equal"), 1);
   EXPECT_EQ(bytes_of(report, "equal", "web", "equal"), 6);
   EXPECT_EQ(documents_of(report, "equal", "web", ""), 4);
-  EXPECT_EQ(documents_of(report, "length", "web", "too-short"), 2);
-  EXPECT_EQ(documents_of(report, "length", "web", "too-long"), 1);
-  EXPECT_EQ(documents_of(report, "length", "web", ""), 1);
+  EXPECT_EQ(documents_of(report, "length-gate", "web", "too-short"), 2);
+  EXPECT_EQ(documents_of(report, "length-gate", "web", "too-long"), 1);
+  EXPECT_EQ(documents_of(report, "length-gate", "web", ""), 1);
   EXPECT_EQ(texts_of(*store, Split::train, 0), (std::vector<std::string>{"abcdefgh|"}));
 }
 
@@ -130,15 +130,15 @@ TEST(Prepare, TooLongTextsAreSplitOrCut) {
   ASSERT_NE(store, nullptr);
   EXPECT_EQ(texts_of(*store, Split::train, 0),
             (std::vector<std::string>{"01234", "56789", "abcde", "fghij|", "klmno", "pqrst", "uvw|"}));
-  EXPECT_EQ(bytes_of(report, "length", "web", "cut"), 2);
-  EXPECT_EQ(documents_of(report, "length", "web", "cut"), 0);
+  EXPECT_EQ(bytes_of(report, "length-gate", "web", "cut"), 2);
+  EXPECT_EQ(documents_of(report, "length-gate", "web", "cut"), 0);
   EXPECT_EQ(store->text_bytes(Split::train, 0), 33);
 
   request.too_long = 2;
   store = prepared(request, report);
   ASSERT_NE(store, nullptr);
   EXPECT_EQ(texts_of(*store, Split::train, 0), (std::vector<std::string>{"01234", "abcde", "klmno"}));
-  EXPECT_EQ(bytes_of(report, "length", "web", "cut"), 7 + 5 + 8);
+  EXPECT_EQ(bytes_of(report, "length-gate", "web", "cut"), 7 + 5 + 8);
 }
 
 TEST(Prepare, InvalidUtf8IsRepairedOrDropped) {

@@ -93,12 +93,14 @@ TEST(ByteStream, EmptyFilesAndEmptyStreamsAreEmpty) {
 TEST(ByteStream, EveryTruncationIsAnErrorThatNamesTheFile) {
   const testkit::TemporaryDir dir;
   for (const bool gz : {true, false}) {
-    const std::string whole = gz ? gzip("a text that is long enough to be cut") : zstd("a text that is long enough to be cut");
+    const std::string whole =
+        gz ? gzip("a text that is long enough to be cut") : zstd("a text that is long enough to be cut");
     // From 4 bytes on the format is known; less is read as a short plain file.
     for (std::size_t length = 4; length < whole.size(); ++length) {
       const auto path = dir.write("cut", whole.substr(0, length));
       const Reading reading = read(path);
-      EXPECT_NE(reading.error.find(path.string()), std::string::npos) << gz << " cut at " << length << ": " << reading.error;
+      EXPECT_NE(reading.error.find(path.string()), std::string::npos)
+          << gz << " cut at " << length << ": " << reading.error;
     }
   }
 }
@@ -149,7 +151,9 @@ TEST(LineReader, TakesEveryLineEndAndTheLastLine) {
 TEST(NextBoundary, FindsTheEndOfTheRecordThatAPositionCuts) {
   const testkit::TemporaryDir dir;
   const std::string path = dir.write("a", "ab\ncd\n\nef").string();
-  const auto at = [&](std::int64_t offset, std::string_view separator) { return next_boundary(path, offset, separator).value(); };
+  const auto at = [&](std::int64_t offset, std::string_view separator) {
+    return next_boundary(path, offset, separator).value();
+  };
   EXPECT_EQ(at(0, "\n"), 0);
   EXPECT_EQ(at(1, "\n"), 3);
   EXPECT_EQ(at(3, "\n"), 3); // already behind a newline

@@ -19,10 +19,12 @@ using Ids = std::vector<std::string>;
 class ListFiles : public testing::Test {
  protected:
   ListFiles() {
-    for (const char* name : {"a.txt", "b.md", "sub/c.txt", "sub/deep/d.txt", "sub/deep/e[1].txt", ".hidden/f.txt", "sub/.g.txt"})
+    for (const char* name :
+         {"a.txt", "b.md", "sub/c.txt", "sub/deep/d.txt", "sub/deep/e[1].txt", ".hidden/f.txt", "sub/.g.txt"})
       dir_.write(name, std::string("content of ") + name);
   }
-  [[nodiscard]] Ids ids(const std::vector<std::string>& patterns, std::vector<std::string> extensions = {}, const std::string& root = {}) const {
+  [[nodiscard]] Ids ids(const std::vector<std::string>& patterns, std::vector<std::string> extensions = {},
+                        const std::string& root = {}) const {
     FileSelection selection;
     for (const auto& pattern : patterns) selection.paths.push_back({(dir_.path() / pattern).string()});
     selection.extensions = std::move(extensions);
@@ -42,7 +44,8 @@ TEST_F(ListFiles, Patterns) {
   EXPECT_EQ(ids({"sub/**"}), (Ids{"c.txt", "deep/d.txt", "deep/e[1].txt"}));
   EXPECT_EQ(ids({"sub/*/[d-e].txt"}), (Ids{"deep/d.txt"}));
   EXPECT_EQ(ids({"?.md"}), (Ids{"b.md"}));
-  EXPECT_EQ(ids({"s*/**/d*"}), (Ids{"sub/deep/d.txt", "sub/deep/e[1].txt"})); // a folder that a pattern names is taken with its files
+  EXPECT_EQ(ids({"s*/**/d*"}),
+            (Ids{"sub/deep/d.txt", "sub/deep/e[1].txt"})); // a folder that a pattern names is taken with its files
 }
 
 TEST_F(ListFiles, FoldersFilesAndExtensions) {

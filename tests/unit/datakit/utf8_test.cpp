@@ -22,8 +22,8 @@ TEST(Utf8, EveryCodePointComesBack) {
 
 TEST(Utf8, RefusesWhatTheStandardRefuses) {
   // Overlong forms, surrogates, beyond U+10FFFF, lone and missing continuation bytes.
-  for (const char* bad : {"\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xF0\x8F\xBF\xBF", "\xED\xA0\x80", "\xF4\x90\x80\x80",
-                          "\xF5\x80\x80\x80", "\x80", "\xBF", "\xE2\x82", "\xE2\x82z", "\xFF"}) {
+  for (const char* bad : {"\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xF0\x8F\xBF\xBF", "\xED\xA0\x80",
+                          "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xBF", "\xE2\x82", "\xE2\x82z", "\xFF"}) {
     EXPECT_FALSE(is_valid_utf8(bad)) << bad;
     std::size_t position = 0;
     EXPECT_EQ(decode(bad, position), replacement_character);
@@ -33,7 +33,9 @@ TEST(Utf8, RefusesWhatTheStandardRefuses) {
 }
 
 TEST(Utf8, BoundariesDoNotCutCharacters) {
-  const std::string text = "a\xE2\x82\xAC" "b"; // a € b
+  const std::string text =
+      "a\xE2\x82\xAC"
+      "b"; // a € b
   EXPECT_EQ(character_boundary(text, 1), 1u);
   EXPECT_EQ(character_boundary(text, 2), 1u);
   EXPECT_EQ(character_boundary(text, 3), 1u);

@@ -26,8 +26,13 @@ TEST(Ranks, NoLauncherIsOneRank) {
 }
 
 TEST(Ranks, TorchrunWinsOverSlurm) {
-  const auto info = resolve({{"RANK", "3"}, {"WORLD_SIZE", "8"}, {"LOCAL_RANK", "1"}, {"LOCAL_WORLD_SIZE", "2"}, {"TORCHELASTIC_RUN_ID", "x"},
-                             {"SLURM_STEP_ID", "0"}, {"SLURM_PROCID", "5"}});
+  const auto info = resolve({{"RANK", "3"},
+                             {"WORLD_SIZE", "8"},
+                             {"LOCAL_RANK", "1"},
+                             {"LOCAL_WORLD_SIZE", "2"},
+                             {"TORCHELASTIC_RUN_ID", "x"},
+                             {"SLURM_STEP_ID", "0"},
+                             {"SLURM_PROCID", "5"}});
   ASSERT_TRUE(info.ok());
   EXPECT_EQ(info->launcher, "torchrun");
   EXPECT_EQ(info->rank, 3);
@@ -41,7 +46,9 @@ TEST(Ranks, AnSbatchShellIsNoStep) {
 }
 
 TEST(Ranks, OpenMpi) {
-  const auto info = resolve({{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+  const auto info = resolve({{"OMPI_COMM_WORLD_RANK", "1"},
+                             {"OMPI_COMM_WORLD_SIZE", "4"},
+                             {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
                              {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}});
   ASSERT_TRUE(info.ok());
   EXPECT_EQ(info->launcher, "mpirun");
@@ -55,7 +62,9 @@ TEST(Ranks, AHalfSetEnvironmentNamesWhatIsMissing) {
 }
 
 TEST(Ranks, ARankOutsideTheWorldIsRefused) {
-  EXPECT_FALSE(resolve({{"OMPI_COMM_WORLD_RANK", "4"}, {"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_LOCAL_RANK", "0"},
+  EXPECT_FALSE(resolve({{"OMPI_COMM_WORLD_RANK", "4"},
+                        {"OMPI_COMM_WORLD_SIZE", "4"},
+                        {"OMPI_COMM_WORLD_LOCAL_RANK", "0"},
                         {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}})
                    .ok());
   EXPECT_FALSE(resolve({{"OMPI_COMM_WORLD_RANK", "zero"}}).ok());

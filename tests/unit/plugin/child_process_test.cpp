@@ -69,7 +69,8 @@ TEST(RunChild, DoesNotWaitForGrandchildrenThatKeepThePipe) {
 
 TEST(RunChild, ALineMayMoveTheDeadline) {
   std::vector<std::string> lines;
-  const auto outcome = run_child("/bin/sh", {"-c", "echo ready; sleep 600"}, 300, [](const std::string&) { return 0.2; });
+  const auto outcome =
+      run_child("/bin/sh", {"-c", "echo ready; sleep 600"}, 300, [](const std::string&) { return 0.2; });
   ASSERT_TRUE(outcome.ok());
   EXPECT_TRUE(outcome->timed_out);
   EXPECT_DOUBLE_EQ(outcome->limit_seconds, 0.2);

@@ -48,7 +48,8 @@ TEST(FaultHandlerDeathTest, SaysWhenNoPluginIsAtWork) {
 }
 
 TEST(FaultHandler, RestoresWhatWasThere) {
-  struct sigaction before {}, after {};
+  struct sigaction before {
+  }, after{};
   ::sigaction(SIGSEGV, nullptr, &before);
   { const FaultHandler handler; }
   ::sigaction(SIGSEGV, nullptr, &after);

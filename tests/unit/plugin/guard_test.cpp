@@ -41,7 +41,8 @@ TEST(Guard, TurnsExceptionsIntoErrors) {
 
 TEST(Guard, LeavesTorchsTraceOut) {
   const Status status = guard("model/x", "forward", [] {
-    throw std::runtime_error("shapes do not match.\nException raised from check at /src/file.cpp:1 (most recent call first):\nframe #0");
+    throw std::runtime_error(
+        "shapes do not match.\nException raised from check at /src/file.cpp:1 (most recent call first):\nframe #0");
   });
   EXPECT_EQ(status.error().what, "forward() threw std::runtime_error: shapes do not match");
 }

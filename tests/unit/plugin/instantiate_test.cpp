@@ -31,8 +31,9 @@ class Half final : public Scheduler {
 };
 
 PluginDescriptor half() {
-  return describe_plugin<Half, HalfOptions>({"scheduler/half", "1.0", 1, "Half.", "MIT"},
-                                            OptionTableBuilder<HalfOptions>().plugin("inner", &HalfOptions::inner).build());
+  return describe_plugin<Half, HalfOptions>(
+      {"scheduler/half", "1.0", 1, "Half.", "MIT"},
+      OptionTableBuilder<HalfOptions>().plugin("inner", &HalfOptions::inner).build());
 }
 
 std::unique_ptr<const PluginDescriptors> open(const std::string& name) {
@@ -99,7 +100,9 @@ TEST_F(Instantiate, AFactoryThatReturnsAnErrorKeepsItsCode) {
 
 TEST_F(Instantiate, AFactoryThatReturnsNothingIsABug) {
   PluginDescriptor descriptor = half();
-  descriptor.create = [](HostContext&, const void*) -> Result<std::shared_ptr<Plugin>> { return std::shared_ptr<Plugin>(); };
+  descriptor.create = [](HostContext&, const void*) -> Result<std::shared_ptr<Plugin>> {
+    return std::shared_ptr<Plugin>();
+  };
   const auto made = instantiate<Scheduler>(block_of(descriptor), contexts);
   ASSERT_FALSE(made.ok());
   EXPECT_EQ(made.error().code, Code::internal);

@@ -123,7 +123,7 @@ TEST(OptionTable, ValidateRunsWhenAllElseIsRightAndIsLocated) {
 
 TEST(OptionTable, NullIsForOptionalOnesOnly) {
   const Bound bound =
-      bind({member("name", text("n")), member("top", Value::null(at(2))), member("lr", Value::null(at(3)))});
+      bind({member("name", text("n")), member("top", Value::null(at(2))), member("lr", Value::null(at(3)), 3)});
   EXPECT_EQ(bound.problems, "f:3:1: p.lr: has no value: write one (number), or remove the key to get the default\n");
   EXPECT_FALSE(bound.options.top.has_value());
 }

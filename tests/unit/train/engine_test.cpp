@@ -94,7 +94,8 @@ TEST(Engine, ReportsLossesCountersAndDomains) {
   EXPECT_NEAR(result.nll, result.losses[0].second, 1e-6);
   EXPECT_EQ(result.loss_tokens, step.global_loss_tokens);
   EXPECT_EQ(result.domain_tokens[0] + result.domain_tokens[1], step.global_loss_tokens);
-  EXPECT_NEAR(result.domain_nll_sum[0] + result.domain_nll_sum[1], result.nll * static_cast<double>(result.loss_tokens), 1e-6);
+  EXPECT_NEAR(result.domain_nll_sum[0] + result.domain_nll_sum[1], result.nll * static_cast<double>(result.loss_tokens),
+              1e-6);
   ASSERT_EQ(result.counters.size(), 1U);
   EXPECT_EQ(result.counters[0].name, "expert_load");
   EXPECT_EQ(result.counters[0].values[0] + result.counters[0].values[1] + result.counters[0].values[2], 30);
@@ -258,8 +259,8 @@ struct Strange final : Scheduler {
 
 TEST(Engine, ALearningRateThatIsNoNumberStopsBeforeTheUpdate) {
   auto engine = make_step_engine(settings_for(at::kFloat), std::make_unique<testing::TinyStage>(at::kFloat, at::kFloat),
-                                 std::make_shared<testing::Momentum>(), "optimizer/momentum", std::make_shared<Strange>(),
-                                 "model/tiny", "scheduler/strange");
+                                 std::make_shared<testing::Momentum>(), "optimizer/momentum",
+                                 std::make_shared<Strange>(), "model/tiny", "scheduler/strange");
   ASSERT_TRUE(engine.ok());
   ASSERT_TRUE((*engine)->step(make_step(0, 6, 2)).ok());
   const at::Tensor before = (*engine)->master("w2").clone();

@@ -75,8 +75,8 @@ TEST(Gate, SumDoesNotDependOnThreads) {
 }
 
 TEST(LossScaler, FollowsGradScaler) {
-  train::LossScaler scaler({.dynamic = true, .initial = 8, .growth = 2, .backoff = 0.5, .minimum = 2, .interval = 3}, at::kCPU,
-                           at::kFloat);
+  train::LossScaler scaler({.dynamic = true, .initial = 8, .growth = 2, .backoff = 0.5, .minimum = 2, .interval = 3},
+                           at::kCPU, at::kFloat);
   auto after = [&](double found_inf) {
     scaler.update(at::full({}, found_inf, at::kFloat));
     return value(scaler.scale());

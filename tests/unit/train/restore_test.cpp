@@ -70,7 +70,9 @@ TEST(Restore, NamesWhatDoesNotFit) {
   };
   EXPECT_EQ(error([](auto&) {}), "");
   EXPECT_NE(error([](auto& t) { t.erase("w1.1"); }).find("no tensor `w1.1`"), std::string::npos);
-  EXPECT_NE(error([](auto& t) { t["embed"] = at::zeros({13, 4}); }).find("[13, 4] in the checkpoint and [11, 4]"),
+  EXPECT_NE(error([](auto& t) {
+              t["embed"] = at::zeros({13, 4});
+            }).find("[13, 4] in the checkpoint and [11, 4]"),
             std::string::npos);
   EXPECT_NE(error([](auto& t) { t["optimizer/momentum/w9"] = at::zeros({2}); }).find("w9"), std::string::npos);
 }

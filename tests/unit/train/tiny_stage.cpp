@@ -45,10 +45,11 @@ StageDescription TinyStage::describe() const {
   w1.shape = {hidden + 1, width};
   const std::int64_t half = hidden / 2;
   for (int i = 0; i < 2; ++i)
-    w1.pieces.push_back({"w1." + std::to_string(i), {half, width}, {{0, 0}, {half, width}}, {{i * half, 0}, {half, width}}});
+    w1.pieces.push_back(
+        {"w1." + std::to_string(i), {half, width}, {{0, 0}, {half, width}}, {{i * half, 0}, {half, width}}});
   w1.init.scale = 0.5;
-  description.parameters = {parameter("embed", {vocabulary, width}), w1, parameter("b1", {hidden}, DecayClass::no_decay),
-                            parameter("w2", {width, hidden})};
+  description.parameters = {parameter("embed", {vocabulary, width}), w1,
+                            parameter("b1", {hidden}, DecayClass::no_decay), parameter("w2", {width, hidden})};
   description.parameters[2].full_precision = true;
   BufferSpec load{"load", {3}, at::kLong, BufferUse::counter, "expert_load", 0};
   BufferSpec bias{"bias", {3}, at::kFloat, BufferUse::state, "", -1};
@@ -85,7 +86,9 @@ StageOutput TinyStage::forward(const StageInput& input) {
   return output;
 }
 
-void TinyStage::update_buffers(const StepGate& gate) { bound.buffers[1].add_(bound.buffers[0] * gate.apply.to(at::kFloat)); }
+void TinyStage::update_buffers(const StepGate& gate) {
+  bound.buffers[1].add_(bound.buffers[0] * gate.apply.to(at::kFloat));
+}
 
 void Momentum::step(std::span<Segment> segments, const UpdateScalars& scalars) {
   seen.assign(segments.begin(), segments.end());
@@ -159,7 +162,8 @@ MemoryCheckpoint::MemoryCheckpoint(const StepEngine& engine) {
     if (!whole.defined()) whole = at::zeros(shard.global_shape, shard.value.options());
     at::Tensor box = whole;
     for (std::size_t axis = 0; axis < shard.offset.size(); ++axis)
-      box = box.narrow(static_cast<std::int64_t>(axis), shard.offset[axis], shard.value.size(static_cast<std::int64_t>(axis)));
+      box = box.narrow(static_cast<std::int64_t>(axis), shard.offset[axis],
+                       shard.value.size(static_cast<std::int64_t>(axis)));
     box.copy_(shard.value);
   }
 }

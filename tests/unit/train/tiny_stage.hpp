@@ -19,7 +19,8 @@ namespace conclave::testing {
 inline constexpr std::int64_t vocabulary = 11, width = 4, hidden = 6;
 
 struct TinyStage final : Stage {
-  explicit TinyStage(at::ScalarType compute_type, at::ScalarType master_type) : compute(compute_type), master(master_type) {}
+  explicit TinyStage(at::ScalarType compute_type, at::ScalarType master_type)
+      : compute(compute_type), master(master_type) {}
   [[nodiscard]] StageDescription describe() const override;
   Status bind(StageStorage storage) override;
   StageOutput forward(const StageInput& input) override;
@@ -27,8 +28,8 @@ struct TinyStage final : Stage {
 
   at::ScalarType compute, master;
   StageStorage bound;
-  double loss_factor = 1;  ///< inject an overflow or NaN into the cross entropy
-  bool skip_bias = false;  ///< leave b1 out: it gets no gradient
+  double loss_factor = 1; ///< inject an overflow or NaN into the cross entropy
+  bool skip_bias = false; ///< leave b1 out: it gets no gradient
   bool throws = false;
 };
 
@@ -65,7 +66,9 @@ class MemoryCheckpoint final : public CheckpointReader {
   [[nodiscard]] const std::map<std::string, StateMap>& states() const override { return states_; }
   [[nodiscard]] std::vector<std::string> tensor_names() const override;
   [[nodiscard]] Result<std::vector<std::int64_t>> shape(const std::string& name) const override;
-  [[nodiscard]] Result<at::ScalarType> dtype(const std::string& name) const override { return tensors.at(name).scalar_type(); }
+  [[nodiscard]] Result<at::ScalarType> dtype(const std::string& name) const override {
+    return tensors.at(name).scalar_type();
+  }
   Status read(const std::string& name, const std::vector<std::int64_t>& offset, at::Tensor out) const override;
   [[nodiscard]] Result<std::string> file(const std::string& name) const override { return invalid("no " + name); }
   [[nodiscard]] const std::filesystem::path& path() const override { return path_; }

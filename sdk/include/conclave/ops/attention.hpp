@@ -23,7 +23,8 @@ AttentionMask make_attention_mask(const at::Tensor& like, const at::Tensor& segm
 
 /// query [B, S, H, D]; key, value [B, S, G, D] with H a multiple of G: query head h reads key head h / (H / G).
 /// Scores are scaled by 1 / sqrt(D). -> [B, S, H, D].
-at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const AttentionMask& mask);
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                     const AttentionMask& mask);
 
 /// x [B, S, H, D] * 2 sigmoid(logits [B, S, H]): a zero logit leaves the head as it is.
 at::Tensor head_gate(const at::Tensor& x, const at::Tensor& logits);

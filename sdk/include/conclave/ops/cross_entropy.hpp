@@ -13,8 +13,8 @@
 namespace conclave::ops {
 
 struct CrossEntropyOptions {
-  double label_smoothing = 0; ///< in [0, 1): this share of the target is spread over the true vocabulary
-  double z_loss = 0;          ///< adds z_loss * logsumexp(logits)^2 for each token
+  double label_smoothing = 0;  ///< in [0, 1): this share of the target is spread over the true vocabulary
+  double z_loss = 0;           ///< adds z_loss * logsumexp(logits)^2 for each token
   std::int64_t vocabulary = 0; ///< true size; rows of the head beyond it are padding. 0: all rows
 };
 

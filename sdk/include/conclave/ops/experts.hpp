@@ -19,6 +19,7 @@ at::Tensor swiglu_experts(const at::Tensor& x, const at::Tensor& weights, const 
                           const BoundParam& gate_up, const BoundParam& down, const at::Tensor& addend = {});
 
 /// One dense SwiGLU layer: addend + down (silu(gate x) * (up x)). x [..., D], gate_up [2F, D], down [D, F].
-at::Tensor swiglu(const at::Tensor& x, const BoundParam& gate_up, const BoundParam& down, const at::Tensor& addend = {});
+at::Tensor swiglu(const at::Tensor& x, const BoundParam& gate_up, const BoundParam& down,
+                  const at::Tensor& addend = {});
 
 } // namespace conclave::ops

@@ -29,8 +29,9 @@ struct Routing {
   /// Undefined when not wanted. Scalar, differentiable: the sum over sequences of E/(K n) sum_e count_e * mean over its n tokens of the normalised
   /// score of e (Switch; DeepSeek-V3 equations 17-20); 1 for each sequence when balanced.
   at::Tensor balance_loss;
-  at::Tensor z_loss;  ///< undefined when not wanted; scalar, differentiable: the sum over tokens of logsumexp(logits)^2 (ST-MoE)
-  at::Tensor counts;  ///< [E] int64: tokens that chose the expert
+  at::Tensor
+      z_loss; ///< undefined when not wanted; scalar, differentiable: the sum over tokens of logsumexp(logits)^2 (ST-MoE)
+  at::Tensor counts; ///< [E] int64: tokens that chose the expert
 };
 
 /// logits [T, E] with T = sequences * S in sequence order; selection_bias [E] or undefined: added to the scores to choose,

@@ -115,8 +115,8 @@ class Literal {
   Literal(const std::filesystem::path& path) : value_(Value::scalar(path.string())) {}
   Literal(bool truth) : value_(Value::scalar(truth ? "true" : "false")) {}
   template <class T>
-    requires(std::integral<T> && !std::same_as<T, bool>)
-  Literal(T number) : value_(Value::scalar(std::to_string(number))) {}
+  requires(std::integral<T> && !std::same_as<T, bool>) Literal(T number)
+      : value_(Value::scalar(std::to_string(number))) {}
   Literal(double number);
   [[nodiscard]] const Value& value() const noexcept { return value_; }
 
@@ -148,8 +148,8 @@ Bound bind_options(const OptionTable& table, const Value& with = {}, const std::
 using Children = std::map<std::string, std::shared_ptr<Plugin>>;
 
 /// Binds and constructs. An error of binding lists every problem; an exception of the plugin becomes an Error with its id.
-Result<std::shared_ptr<Plugin>> make_plugin(const PluginDescriptor& descriptor, HostContext& host, const Value& with = {},
-                                            const Children& children = {});
+Result<std::shared_ptr<Plugin>> make_plugin(const PluginDescriptor& descriptor, HostContext& host,
+                                            const Value& with = {}, const Children& children = {});
 
 template <class K>
 Result<std::shared_ptr<K>> make(const PluginDescriptor& descriptor, HostContext& host, const Value& with = {},

@@ -20,7 +20,8 @@ namespace conclave::testkit {
 
 /// A batch of `rows` sequences of `length` uniform random tokens below `vocabulary`; labels are the next tokens. When
 /// `padding` > 0 the last row ends in that many padding positions, which count in no loss.
-Batch random_batch(std::int64_t rows, std::int64_t length, std::int64_t vocabulary, std::uint64_t seed, std::int64_t padding = 0);
+Batch random_batch(std::int64_t rows, std::int64_t length, std::int64_t vocabulary, std::uint64_t seed,
+                   std::int64_t padding = 0);
 
 /// The initial value of a local parameter, in fp64: InitSpec's rule applied to each piece.
 at::Tensor initial_value(const ParamSpec& spec, std::uint64_t seed);
@@ -45,7 +46,8 @@ at::Tensor total_loss(const StageOutput& output, const Batch& batch);
 StepGate make_gate(bool apply, double gradient_scale = 1, at::ScalarType dtype = at::kFloat);
 
 /// Masters, gradients and zero states of the given sizes, filled with standard normal numbers.
-std::vector<Segment> random_segments(const OptimizerTraits& traits, const std::vector<std::vector<std::int64_t>>& shapes,
-                                     std::uint64_t seed, at::ScalarType dtype = at::kFloat);
+std::vector<Segment> random_segments(const OptimizerTraits& traits,
+                                     const std::vector<std::vector<std::int64_t>>& shapes, std::uint64_t seed,
+                                     at::ScalarType dtype = at::kFloat);
 
 } // namespace conclave::testkit

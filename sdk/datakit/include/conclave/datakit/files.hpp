@@ -51,15 +51,16 @@ std::string hash_hex(std::string_view bytes);
 template <class O>
 OptionTableBuilder<O>& add_file_options(OptionTableBuilder<O>& builder) {
   // The members are the base's; opt() wants pointers to members of O itself.
-  return builder
-      .opt("paths", static_cast<std::vector<Path> O::*>(&O::paths))
+  return builder.opt("paths", static_cast<std::vector<Path> O::*>(&O::paths))
       .required()
       .doc("Files, folders or patterns (`*`, `?`, `[a-z]`, `**` for any number of folders).")
       .opt("root", static_cast<Path O::*>(&O::root))
       .affects(Affects::naming)
       .doc("Ids of documents are paths relative to this folder; by default the deepest one that all paths share.")
       .opt("extensions", static_cast<std::vector<std::string> O::*>(&O::extensions))
-      .doc("Only files whose names end so, e.g. [.txt, .md]; an empty list takes all. A file named in full is always taken.");
+      .doc(
+          "Only files whose names end so, e.g. [.txt, .md]; an empty list takes all. A file named in full is always "
+          "taken.");
 }
 
 } // namespace conclave::datakit

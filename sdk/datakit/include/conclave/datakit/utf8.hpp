@@ -23,7 +23,8 @@ inline char32_t decode(std::string_view text, std::size_t& position) {
   const unsigned first = byte(position++);
   if (first < 0x80) return first;
   const int more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : 1;
-  if (first < 0xC2 || first > 0xF4 || position + static_cast<std::size_t>(more) > text.size()) return replacement_character;
+  if (first < 0xC2 || first > 0xF4 || position + static_cast<std::size_t>(more) > text.size())
+    return replacement_character;
   char32_t code = first & (0x3Fu >> more);
   for (int i = 0; i < more; ++i) {
     const unsigned next = byte(position + static_cast<std::size_t>(i));

@@ -1,0 +1,157 @@
+// Arithmetic of the model: options, refusals, counts, descriptions, and the Hugging Face form's refusals.
+
+#include <nlohmann/json.hpp>
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "conclave/testkit.hpp"
+#include "layout.hpp"
+#include "model.hpp"
+#include "stage_harness.hpp"
+
+namespace conclave::moe_transformer {
+namespace {
+
+Diagnostics bind(std::vector<Value::Member> members, Config& config) {
+  Diagnostics diagnostics;
+  std::vector<ChildRequest> children;
+  option_table().bind(Value::map(std::move(members)), "model.with", {}, &config, diagnostics, children);
+  return diagnostics;
+}
+
+TEST(Options, ArithmeticIsShown) {
+  Config config;
+  const Diagnostics d = bind({{"width", {}, Value::scalar("100")}, {"heads", {}, Value::scalar("6")}}, config);
+  ASSERT_TRUE(d.has_errors());
+  EXPECT_NE(d.render().find("100 / 6 is not whole"), std::string::npos) << d.render();
+}
+
+TEST(Options, GroupsBind) {
+  Config config;
+  const Value router =
+      Value::map({{"scores", {}, Value::scalar("sigmoid")}, {"bias_update_rate", {}, Value::scalar("0.001")}});
+  const Value hierarchy = Value::map({{"local_layers", {}, Value::scalar("3")}, {"window", {}, Value::scalar("1k")}});
+  const Diagnostics d = bind({{"router", {}, router}, {"hierarchy", {}, hierarchy}}, config);
+  EXPECT_FALSE(d.has_errors()) << d.render();
+  EXPECT_EQ(config.router.scores, ops::RouterScores::sigmoid);
+  EXPECT_EQ(config.window_of(2), 1000);
+  EXPECT_EQ(config.window_of(3), 0);
+}
+
+TEST(Options, CrossErrors) {
+  Config config;
+  EXPECT_TRUE(bind({{"top_k", {}, Value::scalar("17")}}, config).has_errors());
+  EXPECT_TRUE(bind({{"kv_heads", {}, Value::scalar("5")}}, config).has_errors());
+  EXPECT_TRUE(bind({{"dense_layers", {}, Value::scalar("1")}}, config).has_errors());
+  EXPECT_TRUE(bind({{"hierarchy", {}, Value::map({{"local_layers", {}, Value::scalar("1")}})}}, config).has_errors());
+}
+
+TEST(Summary, CountsByHand) {
+  testkit::FakeHost host;
+  Config c; // 24 layers, width 2048, 16 heads of 128, 16 experts top-2 of 1408
+  c.kv_heads = 4;
+  const MoeTransformer model(host, c);
+  const auto summary = model.summarize({32000, 4096}, {});
+  ASSERT_TRUE(summary.ok());
+  const std::int64_t attention = 2048 * (2048 + 512 + 512) + 2048 * 2048, expert = 3 * 2048 * 1408, router = 16 * 2048;
+  const std::int64_t norms = 2 * 2048, ends = 2 * 32000 * 2048 + 2048;
+  EXPECT_EQ(summary->parameters, 24 * (attention + 16 * expert + router + norms) + ends);
+  EXPECT_EQ(summary->active_parameters, 24 * (attention + 2 * expert + router + norms) + ends);
+  const double products = static_cast<double>(24 * (attention + 2 * expert + router) + 32000 * 2048);
+  EXPECT_DOUBLE_EQ(summary->forward_flops_per_token, 2 * (products + 24 * 2.0 * 2048 * 4097 / 2));
+}
+
+TEST(Summary, RefusesWhatDoesNotFitTheMesh) {
+  testkit::FakeHost host;
+  const MoeTransformer model(host, tiny_config()); // 3 layers, 4 heads, 4 experts
+  //                        pipeline data context tensor expert_data expert
+  const auto mesh = [](int p, int t, int e) { return Mesh({p, 6, 1, t, 6 * t / e, e}, {}); };
+  EXPECT_TRUE(model.summarize({31, 64}, mesh(3, 2, 2)).ok());
+  const auto pipeline = model.summarize({31, 64}, mesh(4, 1, 1));
+  ASSERT_FALSE(pipeline.ok());
+  EXPECT_NE(pipeline.error().what.find("4 pipeline chunks for 3 layers"), std::string::npos);
+  const auto tensor = model.summarize({31, 64}, mesh(1, 3, 1));
+  ASSERT_FALSE(tensor.ok());
+  EXPECT_NE(tensor.error().what.find("heads 4 / tensor 3"), std::string::npos);
+  const auto expert = model.summarize({31, 64}, mesh(1, 1, 3));
+  ASSERT_FALSE(expert.ok());
+  EXPECT_NE(expert.error().what.find("experts 4 / expert 3"), std::string::npos);
+  StageRequest request = request_of();
+  request.mesh = mesh(1, 2, 1);
+  const auto stage = model.make_stage(request);
+  ASSERT_FALSE(stage.ok());
+  EXPECT_EQ(stage.error().code, Code::unsupported);
+}
+
+TEST(Layout, NamesAndPiecesCoverEveryElementOnce) {
+  for (const Config& config : {tiny_config(), rich_config()}) {
+    std::set<std::string> names;
+    for (const ParamSpec& spec : make_layout(config, 31, 0, 1).description.parameters) {
+      std::int64_t size = 1, covered = 0;
+      for (const std::int64_t n : spec.shape) size *= n;
+      for (const ParamPiece& piece : spec.pieces) {
+        EXPECT_TRUE(names.insert(piece.name).second) << piece.name << " twice";
+        std::int64_t elements = 1;
+        for (const std::int64_t n : piece.local.size) elements *= n;
+        covered += elements;
+      }
+      EXPECT_EQ(covered, size) << spec.name;
+    }
+    EXPECT_TRUE(names.contains("model.layers.2.mlp.experts.3.gate_proj.weight"));
+    EXPECT_TRUE(names.contains("model.layers.1.self_attn.k_proj.weight"));
+    EXPECT_EQ(names.contains("model.layers.0.self_attn.q_norm.weight"), config.qk_norm);
+    EXPECT_EQ(names.contains("model.layers.0.mlp.gate_proj.weight"), config.dense_layers > 0);
+  }
+}
+
+TEST(Layout, ChunksHoldEveryParameterOnceAndTiesAreCopies) {
+  Config config = rich_config();
+  config.layers = 5;
+  config.tie_embeddings = true;
+  std::multiset<std::string> cut, whole;
+  for (const ParamSpec& spec : make_layout(config, 31, 0, 1).description.parameters) whole.insert(spec.name);
+  for (int chunk = 0; chunk < 3; ++chunk) {
+    const auto [first, last] = chunk_layers(5, chunk, 3);
+    EXPECT_GE(last - first, 1);
+    for (const ParamSpec& spec : make_layout(config, 31, chunk, 3).description.parameters) {
+      if (spec.tied_with.empty()) {
+        cut.insert(spec.name);
+        continue;
+      }
+      EXPECT_EQ(spec.tied_with, "model.embed_tokens.weight");
+      EXPECT_FALSE(spec.norm_owner);
+    }
+  }
+  EXPECT_EQ(cut, whole);
+}
+
+TEST(HuggingFace, NamesBothForms) {
+  testkit::FakeHost host;
+  Config c = tiny_config();
+  const auto mixtral = MoeTransformer(host, c).hugging_face({31, 64}, {1, 2, -1, 0});
+  ASSERT_TRUE(mixtral.ok());
+  EXPECT_EQ(mixtral->rename("model.layers.1.mlp.experts.3.up_proj.weight"),
+            "model.layers.1.block_sparse_moe.experts.3.w3.weight");
+  EXPECT_EQ(mixtral->rename("model.layers.1.mlp.gate.weight"), "model.layers.1.block_sparse_moe.gate.weight");
+  EXPECT_EQ(mixtral->rename("model.layers.1.self_attn.q_proj.weight"), "model.layers.1.self_attn.q_proj.weight");
+  const auto json = nlohmann::json::parse(mixtral->config_json);
+  EXPECT_EQ(json["model_type"], "mixtral");
+  EXPECT_TRUE(json["pad_token_id"].is_null());
+  c.qk_norm = true;
+  const auto qwen = MoeTransformer(host, c).hugging_face({31, 64}, {});
+  ASSERT_TRUE(qwen.ok());
+  EXPECT_EQ(nlohmann::json::parse(qwen->config_json)["model_type"], "qwen3_moe");
+}
+
+TEST(HuggingFace, RefusesWhatItCannotSay) {
+  testkit::FakeHost host;
+  const auto form = MoeTransformer(host, rich_config()).hugging_face({31, 64}, {});
+  ASSERT_FALSE(form.ok());
+  EXPECT_NE(form.error().what.find("hierarchy.head_gates"), std::string::npos) << form.error().what;
+  EXPECT_NE(form.error().what.find("shared_experts"), std::string::npos);
+}
+
+} // namespace
+} // namespace conclave::moe_transformer

@@ -1,0 +1,104 @@
+// attention and head_gate against ATen's math attention with a dense mask.
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "check_operator.hpp"
+#include "conclave/ops/attention.hpp"
+
+namespace conclave {
+namespace {
+
+using testing::check_operator;
+using testing::Input;
+using testing::random_tensor;
+using testing::test_device;
+using Bound = std::vector<BoundParam>;
+
+/// What each query may see, written out pair by pair.
+at::Tensor dense_mask(std::int64_t batch, std::int64_t length, std::int64_t window, const at::Tensor& segments) {
+  const at::Tensor mask = at::zeros({batch, 1, length, length}, at::kBool);
+  auto sees = mask.accessor<bool, 4>();
+  for (std::int64_t b = 0; b < batch; ++b) {
+    for (std::int64_t i = 0; i < length; ++i) {
+      for (std::int64_t j = 0; j <= i; ++j) {
+        const bool near = window == 0 || i - j < window;
+        sees[b][0][i][j] = near && (!segments.defined() || segments[b][i].equal(segments[b][j]));
+      }
+    }
+  }
+  return mask;
+}
+
+struct Case {
+  const char* name;
+  std::int64_t length, heads, kv_heads, window;
+  enum { none, contiguous, returning } segments;
+};
+
+class Attention : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Attention, EqualsMaskedMathAttention) {
+  const Case& c = GetParam();
+  const std::int64_t batch = 2, width = 8;
+  at::Tensor segments;
+  if (c.segments != Case::none) {
+    segments = at::arange(batch * c.length, at::kInt).view({batch, c.length}).floor_divide(7);
+    if (c.segments == Case::returning) segments = segments.remainder(3); // ids come back: equal ids still attend
+    segments = segments.to(at::kInt).contiguous();
+  }
+  const at::Tensor mask = dense_mask(batch, c.length, c.window, segments).to(test_device());
+  if (segments.defined()) segments = segments.to(test_device());
+  const auto op = [&](const Bound& p) {
+    return std::vector{
+        ops::attention(p[0].value, p[1].value, p[2].value, ops::make_attention_mask(p[0].value, segments, c.window))};
+  };
+  const auto reference = [&](const Bound& p) {
+    const std::int64_t group = c.heads / c.kv_heads;
+    const auto heads_first = [](const at::Tensor& x) { return x.transpose(1, 2); };
+    return std::vector{at::scaled_dot_product_attention(heads_first(p[0].value),
+                                                        heads_first(p[1].value).repeat_interleave(group, 1),
+                                                        heads_first(p[2].value).repeat_interleave(group, 1), mask)
+                           .transpose(1, 2)};
+  };
+  check_operator(op, reference,
+                 {{"query", random_tensor({batch, c.length, c.heads, width}, "q")},
+                  {"key", random_tensor({batch, c.length, c.kv_heads, width}, "k")},
+                  {"value", random_tensor({batch, c.length, c.kv_heads, width}, "v")}});
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, Attention,
+    ::testing::Values(Case{"one_token", 1, 2, 2, 0, Case::none}, Case{"causal", 70, 2, 2, 0, Case::none},
+                      Case{"grouped", 33, 4, 2, 0, Case::none}, Case{"one_key_head", 130, 4, 1, 0, Case::none},
+                      Case{"window", 150, 2, 1, 20, Case::none}, Case{"window_of_one", 9, 2, 2, 1, Case::none},
+                      Case{"window_longer_than_text", 9, 2, 2, 50, Case::none},
+                      Case{"segments", 100, 2, 2, 0, Case::contiguous},
+                      Case{"segments_in_window", 80, 4, 2, 5, Case::contiguous},
+                      Case{"returning_segments", 75, 2, 2, 30, Case::returning}),
+    [](const auto& shape) { return std::string(shape.param.name); });
+
+TEST(AttentionMask, LaterAndForeignTokensDoNotMatterAtAll) {
+  const at::Tensor q = random_tensor({1, 100, 2, 4}, "q", at::kFloat),
+                   k = random_tensor({1, 100, 2, 4}, "k", at::kFloat);
+  const at::Tensor v = random_tensor({1, 100, 2, 4}, "v", at::kFloat);
+  const auto mask = ops::make_attention_mask(q, {}, 0);
+  const at::Tensor before = ops::attention(q, k, v, mask);
+  const at::Tensor other = v.clone();
+  other.narrow(1, 60, 40).fill_(1e6);
+  EXPECT_TRUE(ops::attention(q, k, other, mask).narrow(1, 0, 60).equal(before.narrow(1, 0, 60)));
+}
+
+TEST(HeadGate, WeighsHeadsAndStartsAtOne) {
+  check_operator([](const Bound& p) { return std::vector{ops::head_gate(p[0].value, p[1].value)}; },
+                 [](const Bound& p) { return std::vector{p[0].value * (at::sigmoid(p[1].value) * 2).unsqueeze(-1)}; },
+                 {{"x", random_tensor({2, 3, 4, 5}, "x")}, {"logits", random_tensor({2, 3, 4}, "l")}});
+  const at::Tensor x = random_tensor({1, 2, 3, 4}, "x", at::kFloat);
+  EXPECT_TRUE(ops::head_gate(x, at::zeros({1, 2, 3}, x.options())).equal(x));
+}
+
+} // namespace
+} // namespace conclave
