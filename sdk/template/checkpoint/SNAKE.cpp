@@ -23,10 +23,9 @@ conclave::OptionTable table() {
 }
 
 /// Answers depend on the arguments and options alone: every rank asks and must hear the same.
-class @CLASS @final : public conclave::CheckpointPolicy {
+class @CLASS@ final : public conclave::CheckpointPolicy {
  public:
-  @CLASS @(conclave::HostContext&, const Options& options) : options_(options) {
-  }
+  @CLASS@(conclave::HostContext&, const Options& options) : options_(options) {}
 
   [[nodiscard]] bool due(std::int64_t step, std::int64_t total_steps) const override {
     (void)total_steps; // the host saves at the end by itself
@@ -46,10 +45,6 @@ class @CLASS @final : public conclave::CheckpointPolicy {
 
 } // namespace
 
-CONCLAVE_PLUGINS(
-    conclave::describe_plugin<@CLASS @, Options>({.id = "@ID@",
-                                                  .version = "0.1.0",
-                                                  .output_revision = 1,
-                                                  .summary = "Saves every so many steps, keeps the last few.",
-                                                  .licence = "MIT"},
-                                                 table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
+    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "Saves every so many steps, keeps the last few.", .licence = "MIT"},
+    table()))

@@ -7,7 +7,7 @@
 
 namespace testkit = conclave::testkit;
 
-TEST(@CLASS @, SavesOnTimeAndKeepsTheLast) {
+TEST(@CLASS@, SavesOnTimeAndKeepsTheLast) {
   testkit::FakeHost host;
   const auto made = testkit::make<conclave::CheckpointPolicy>(testkit::this_library("@ID@"), host,
                                                               testkit::map({{"every", 10}, {"keep", 2}}));

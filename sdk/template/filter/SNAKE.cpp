@@ -29,17 +29,16 @@ std::int64_t count_words(std::string_view text) {
 }
 
 /// One instance per worker thread. Both halves are pure: the same document gives the same answer in any order.
-class @CLASS @final : public conclave::Filter {
+class @CLASS@ final : public conclave::Filter {
  public:
-  @CLASS @(conclave::HostContext&, const Options& options) : options_(options) {
-  }
+  @CLASS@(conclave::HostContext&, const Options& options) : options_(options) {}
 
   [[nodiscard]] std::vector<conclave::ColumnSpec> columns() const override {
     return {{"words", conclave::ColumnType::integer, "Words separated by white space."}};
   }
 
   /// The expensive half: its output is cached.
-  void annotate(std::span<const conclave::Document> documents, conclave::ColumnWriter & writer) override {
+  void annotate(std::span<const conclave::Document> documents, conclave::ColumnWriter& writer) override {
     for (std::size_t i = 0; i < documents.size(); ++i) writer.set(i, 0, count_words(documents[i].text));
   }
 
@@ -55,9 +54,5 @@ class @CLASS @final : public conclave::Filter {
 } // namespace
 
 // Raise output_revision whenever annotate() gives other columns for the same text: caches key on it.
-CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS @, Options>({.id = "@ID@",
-                                                               .version = "0.1.0",
-                                                               .output_revision = 1,
-                                                               .summary = "Drops texts with too few words.",
-                                                               .licence = "MIT"},
-                                                              table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
+    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "Drops texts with too few words.", .licence = "MIT"}, table()))

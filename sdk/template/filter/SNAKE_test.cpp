@@ -8,17 +8,15 @@
 
 namespace testkit = conclave::testkit;
 
-TEST(@CLASS @, DropsTextsWithTooFewWords) {
+TEST(@CLASS@, DropsTextsWithTooFewWords) {
   testkit::FakeHost host({.phase = conclave::Phase::prepare});
-  const auto made =
-      testkit::make<conclave::Filter>(testkit::this_library("@ID@"), host, testkit::map({{"minimum", 3}}));
+  const auto made = testkit::make<conclave::Filter>(testkit::this_library("@ID@"), host, testkit::map({{"minimum", 3}}));
   ASSERT_TRUE(made.ok()) << made.error().render();
   const std::vector<std::string> expected = {"too-few-words", "", "too-few-words", ""};
   EXPECT_EQ(testkit::verdicts(**made, {"two words", "now there\nare five words", "", "one two three"}), expected);
 }
 
-TEST(@CLASS @, RefusesANegativeMinimum) {
+TEST(@CLASS@, RefusesANegativeMinimum) {
   testkit::FakeHost host({.phase = conclave::Phase::prepare});
-  EXPECT_FALSE(
-      testkit::make<conclave::Filter>(testkit::this_library("@ID@"), host, testkit::map({{"minimum", -1}})).ok());
+  EXPECT_FALSE(testkit::make<conclave::Filter>(testkit::this_library("@ID@"), host, testkit::map({{"minimum", -1}})).ok());
 }

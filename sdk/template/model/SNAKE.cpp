@@ -14,11 +14,7 @@ struct Options {
 };
 
 conclave::OptionTable table() {
-  return conclave::OptionTableBuilder<Options>()
-      .opt("width", &Options::width)
-      .at_least(1)
-      .doc("Size of the embedding.")
-      .build();
+  return conclave::OptionTableBuilder<Options>().opt("width", &Options::width).at_least(1).doc("Size of the embedding.").build();
 }
 
 /// A parameter that is one whole tensor of this rank.
@@ -38,13 +34,11 @@ class BigramStage final : public conclave::Stage {
   /// No allocation here: `check` and `plan` stop after it.
   [[nodiscard]] conclave::StageDescription describe() const override {
     const std::int64_t vocabulary = request_.shape.vocabulary;
-    return {{whole("model.embed_tokens.weight", {vocabulary, width_}), whole("lm_head.weight", {vocabulary, width_})},
-            {}};
+    return {{whole("model.embed_tokens.weight", {vocabulary, width_}), whole("lm_head.weight", {vocabulary, width_})}, {}};
   }
 
   conclave::Status bind(conclave::StageStorage storage) override {
-    if (storage.parameters.size() != 2)
-      return conclave::internal_error("bind() got other parameters than describe() named");
+    if (storage.parameters.size() != 2) return conclave::internal_error("bind() got other parameters than describe() named");
     embedding_ = storage.parameters[0].value;
     head_ = storage.parameters[1].value;
     return {};
@@ -52,7 +46,7 @@ class BigramStage final : public conclave::Stage {
 
   conclave::StageOutput forward(const conclave::StageInput& input) override {
     const conclave::Batch& batch = *input.batch;
-    const at::Tensor hidden = at::embedding(embedding_, batch.tokens);       // [B, S, width]
+    const at::Tensor hidden = at::embedding(embedding_, batch.tokens); // [B, S, width]
     const at::Tensor logits = at::linear(hidden, head_).to(request_.master); // [B, S, V]
     const at::Tensor log_p = at::log_softmax(logits, -1);
     const at::Tensor mask = batch.loss_mask.to(request_.master);
@@ -83,13 +77,11 @@ class BigramStage final : public conclave::Stage {
   bool wants_logits_ = false;
 };
 
-class @CLASS @final : public conclave::Model {
+class @CLASS@ final : public conclave::Model {
  public:
-  @CLASS @(conclave::HostContext&, const Options& options) : options_(options) {
-  }
+  @CLASS@(conclave::HostContext&, const Options& options) : options_(options) {}
 
-  conclave::Result<conclave::ModelSummary> summarize(const conclave::ModelShape& shape, const conclave::Mesh& mesh)
-      const override {
+  conclave::Result<conclave::ModelSummary> summarize(const conclave::ModelShape& shape, const conclave::Mesh& mesh) const override {
     if (mesh.world_size() != 1) return conclave::unsupported("@ID@ runs on one rank only", "leave parallel: out");
     const double parameters = 2.0 * static_cast<double>(shape.vocabulary) * static_cast<double>(options_.width.value);
     conclave::ModelSummary summary;
@@ -100,8 +92,7 @@ class @CLASS @final : public conclave::Model {
   }
 
   conclave::Result<std::unique_ptr<conclave::Stage>> make_stage(const conclave::StageRequest& request) const override {
-    if (request.chunks != 1)
-      return conclave::unsupported("@ID@ has one layer, so one pipeline chunk", "set parallel.pipeline to 1");
+    if (request.chunks != 1) return conclave::unsupported("@ID@ has one layer, so one pipeline chunk", "set parallel.pipeline to 1");
     return std::unique_ptr<conclave::Stage>(std::make_unique<BigramStage>(request, options_.width));
   }
 
@@ -111,9 +102,6 @@ class @CLASS @final : public conclave::Model {
 
 } // namespace
 
-CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS @, Options>({.id = "@ID@",
-                                                               .version = "0.1.0",
-                                                               .output_revision = 1,
-                                                               .summary = "Predicts a token from the one before it.",
-                                                               .licence = "MIT"},
-                                                              table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
+    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "Predicts a token from the one before it.", .licence = "MIT"},
+    table()))

@@ -21,7 +21,7 @@ conclave::StageRequest request() {
 
 } // namespace
 
-TEST(@CLASS @, StartsNearTheEntropyOfAUniformGuess) {
+TEST(@CLASS@, StartsNearTheEntropyOfAUniformGuess) {
   testkit::FakeHost host;
   const auto model = testkit::make<conclave::Model>(testkit::this_library("@ID@"), host);
   ASSERT_TRUE(model.ok()) << model.error().render();
@@ -32,7 +32,7 @@ TEST(@CLASS @, StartsNearTheEntropyOfAUniformGuess) {
   EXPECT_NEAR(testkit::total_loss(output, batch).item<double>(), std::log(11.0), 0.05);
 }
 
-TEST(@CLASS @, ItsGradientIsTheSlopeOfItsLoss) {
+TEST(@CLASS@, ItsGradientIsTheSlopeOfItsLoss) {
   testkit::FakeHost host;
   const auto model = testkit::make<conclave::Model>(testkit::this_library("@ID@"), host);
   ASSERT_TRUE(model.ok());

@@ -21,10 +21,9 @@ conclave::OptionTable table() {
 }
 
 /// All calls come from the host's observer thread, in order.
-class @CLASS @final : public conclave::Monitor {
+class @CLASS@ final : public conclave::Monitor {
  public:
-  @CLASS @(conclave::HostContext & host, const Options& options) : host_(host), options_(options) {
-  }
+  @CLASS@(conclave::HostContext& host, const Options& options) : host_(host), options_(options) {}
 
   conclave::Status start(const conclave::RunInfo& run) override {
     host_.log(conclave::LogLevel::info, "watching " + run.name);
@@ -35,14 +34,12 @@ class @CLASS @final : public conclave::Monitor {
     const double loss = report.value("loss", std::numeric_limits<double>::quiet_NaN());
     if (std::isfinite(loss) && loss < lowest_) lowest_ = loss;
     if (report.step % options_.every.value == 0)
-      host_.log(conclave::LogLevel::info,
-                "step " + std::to_string(report.step) + ": lowest loss " + std::to_string(lowest_));
+      host_.log(conclave::LogLevel::info, "step " + std::to_string(report.step) + ": lowest loss " + std::to_string(lowest_));
     return {};
   }
 
   conclave::Status finish(int exit_code) override {
-    host_.log(conclave::LogLevel::info,
-              "lowest loss " + std::to_string(lowest_) + ", exit " + std::to_string(exit_code));
+    host_.log(conclave::LogLevel::info, "lowest loss " + std::to_string(lowest_) + ", exit " + std::to_string(exit_code));
     return {};
   }
 
@@ -54,9 +51,5 @@ class @CLASS @final : public conclave::Monitor {
 
 } // namespace
 
-CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS @, Options>({.id = "@ID@",
-                                                               .version = "0.1.0",
-                                                               .output_revision = 1,
-                                                               .summary = "Logs the lowest loss so far.",
-                                                               .licence = "MIT"},
-                                                              table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
+    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "Logs the lowest loss so far.", .licence = "MIT"}, table()))

@@ -20,7 +20,7 @@ conclave::StepReport report(std::int64_t step, double loss) {
 
 } // namespace
 
-TEST(@CLASS @, LogsTheLowestLossAndTakesNanInItsStride) {
+TEST(@CLASS@, LogsTheLowestLossAndTakesNanInItsStride) {
   testkit::FakeHost host;
   const auto made = testkit::make<conclave::Monitor>(testkit::this_library("@ID@"), host, testkit::map({{"every", 2}}));
   ASSERT_TRUE(made.ok()) << made.error().render();

@@ -20,10 +20,9 @@ conclave::OptionTable table() {
       .build();
 }
 
-class @CLASS @final : public conclave::Optimizer {
+class @CLASS@ final : public conclave::Optimizer {
  public:
-  @CLASS @(conclave::HostContext&, const Options& options) : options_(options) {
-  }
+  @CLASS@(conclave::HostContext&, const Options& options) : options_(options) {}
 
   /// Elementwise: segments may be any flat ranges. Name states here to get tensors for them.
   [[nodiscard]] conclave::OptimizerTraits traits() const override { return {.elementwise = true, .states = {}}; }
@@ -48,9 +47,5 @@ class @CLASS @final : public conclave::Optimizer {
 
 } // namespace
 
-CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS @, Options>({.id = "@ID@",
-                                                               .version = "0.1.0",
-                                                               .output_revision = 1,
-                                                               .summary = "Gradient descent with weight decay.",
-                                                               .licence = "MIT"},
-                                                              table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
+    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "Gradient descent with weight decay.", .licence = "MIT"}, table()))

@@ -14,15 +14,14 @@ namespace testkit = conclave::testkit;
 namespace {
 
 std::shared_ptr<conclave::Optimizer> make(testkit::FakeHost& host) {
-  auto made =
-      testkit::make<conclave::Optimizer>(testkit::this_library("@ID@"), host, testkit::map({{"weight_decay", 0.5}}));
+  auto made = testkit::make<conclave::Optimizer>(testkit::this_library("@ID@"), host, testkit::map({{"weight_decay", 0.5}}));
   if (!made.ok()) throw std::runtime_error(made.error().render());
   return std::move(made).value();
 }
 
 } // namespace
 
-TEST(@CLASS @, StepsAgainstTheGradient) {
+TEST(@CLASS@, StepsAgainstTheGradient) {
   testkit::FakeHost host;
   const auto optimizer = make(host);
   auto segments = testkit::random_segments(optimizer->traits(), {{5}, {7}}, 1, at::kDouble);
@@ -36,7 +35,7 @@ TEST(@CLASS @, StepsAgainstTheGradient) {
   for (std::size_t i = 0; i < segments.size(); ++i) EXPECT_TRUE(segments[i].master.allclose(expected[i], 1e-12, 1e-12));
 }
 
-TEST(@CLASS @, ChangesNothingWhenTheGateIsShut) {
+TEST(@CLASS@, ChangesNothingWhenTheGateIsShut) {
   testkit::FakeHost host;
   const auto optimizer = make(host);
   auto segments = testkit::random_segments(optimizer->traits(), {{5}}, 1);

@@ -16,10 +16,9 @@ conclave::OptionTable table() {
       .build();
 }
 
-class @CLASS @final : public conclave::Scheduler {
+class @CLASS@ final : public conclave::Scheduler {
  public:
-  @CLASS @(conclave::HostContext&, const Options& options) : options_(options) {
-  }
+  @CLASS@(conclave::HostContext&, const Options& options) : options_(options) {}
 
   /// A pure function of its arguments: the host calls it in any order and from any thread.
   [[nodiscard]] double learning_rate(std::int64_t step, const conclave::ScheduleExtent& extent) const override {
@@ -33,6 +32,5 @@ class @CLASS @final : public conclave::Scheduler {
 
 } // namespace
 
-CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS @, Options>(
-    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "A constant learning rate.", .licence = "MIT"},
-    table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
+    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "A constant learning rate.", .licence = "MIT"}, table()))

@@ -29,8 +29,7 @@ class LineReader final : public conclave::ShardReader {
 
   conclave::Status opened() const {
     if (in_) return {};
-    return conclave::storage_error(std::string("cannot be read (") + std::strerror(errno) + ")",
-                                   "check the path and its rights", path_);
+    return conclave::storage_error(std::string("cannot be read (") + std::strerror(errno) + ")", "check the path and its rights", path_);
   }
 
   conclave::Result<bool> next(std::string& id, std::string& text) override {
@@ -50,10 +49,9 @@ class LineReader final : public conclave::ShardReader {
   std::int64_t line_ = 0;
 };
 
-class @CLASS @final : public conclave::Source {
+class @CLASS@ final : public conclave::Source {
  public:
-  @CLASS @(conclave::HostContext&, const Options& options) : options_(options) {
-  }
+  @CLASS@(conclave::HostContext&, const Options& options) : options_(options) {}
 
   /// In a stable order, with ids and digests that change when the content does.
   conclave::Result<std::vector<conclave::ShardInfo>> shards() override {
@@ -61,11 +59,9 @@ class @CLASS @final : public conclave::Source {
     for (const conclave::Path& path : options_.paths) {
       std::error_code failed;
       const auto bytes = std::filesystem::file_size(path.value, failed);
-      if (failed)
-        return conclave::storage_error("cannot be read (" + failed.message() + ")", "check the path", path.value);
+      if (failed) return conclave::storage_error("cannot be read (" + failed.message() + ")", "check the path", path.value);
       const auto changed = std::filesystem::last_write_time(path.value, failed).time_since_epoch().count();
-      shards.push_back(
-          {path.value, std::to_string(bytes) + "-" + std::to_string(changed), static_cast<std::int64_t>(bytes)});
+      shards.push_back({path.value, std::to_string(bytes) + "-" + std::to_string(changed), static_cast<std::int64_t>(bytes)});
     }
     return shards;
   }
@@ -84,9 +80,5 @@ class @CLASS @final : public conclave::Source {
 } // namespace
 
 // Raise output_revision whenever the same file gives other documents: caches key on it.
-CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS @, Options>({.id = "@ID@",
-                                                               .version = "0.1.0",
-                                                               .output_revision = 1,
-                                                               .summary = "One document a line of a text file.",
-                                                               .licence = "MIT"},
-                                                              table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
+    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "One document a line of a text file.", .licence = "MIT"}, table()))

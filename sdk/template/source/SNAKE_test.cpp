@@ -8,12 +8,11 @@
 
 namespace testkit = conclave::testkit;
 
-TEST(@CLASS @, GivesOneDocumentALine) {
+TEST(@CLASS@, GivesOneDocumentALine) {
   const testkit::TemporaryDir dir;
   const auto file = dir.write("a.txt", "one\n\nthree\n");
   testkit::FakeHost host({.phase = conclave::Phase::prepare});
-  const auto made =
-      testkit::make<conclave::Source>(testkit::this_library("@ID@"), host, testkit::map({{"paths", file}}));
+  const auto made = testkit::make<conclave::Source>(testkit::this_library("@ID@"), host, testkit::map({{"paths", file}}));
   ASSERT_TRUE(made.ok()) << made.error().render();
   const auto documents = testkit::read_all(**made);
   ASSERT_TRUE(documents.ok()) << documents.error().render();
@@ -23,10 +22,9 @@ TEST(@CLASS @, GivesOneDocumentALine) {
   EXPECT_EQ((*documents)[1].first, file.string() + "#3");
 }
 
-TEST(@CLASS @, NamesAMissingFile) {
+TEST(@CLASS@, NamesAMissingFile) {
   testkit::FakeHost host({.phase = conclave::Phase::prepare});
-  const auto made =
-      testkit::make<conclave::Source>(testkit::this_library("@ID@"), host, testkit::map({{"paths", "/no/such/file"}}));
+  const auto made = testkit::make<conclave::Source>(testkit::this_library("@ID@"), host, testkit::map({{"paths", "/no/such/file"}}));
   ASSERT_TRUE(made.ok()) << made.error().render();
   const auto shards = (*made)->shards();
   ASSERT_FALSE(shards.ok());

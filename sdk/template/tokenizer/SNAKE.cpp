@@ -18,13 +18,12 @@ conclave::OptionTable table() {
       .build();
 }
 
-class @CLASS @final : public conclave::Tokenizer {
+class @CLASS@ final : public conclave::Tokenizer {
  public:
-  @CLASS @(conclave::HostContext&, const Options& options) : options_(options) {
-  }
+  @CLASS@(conclave::HostContext&, const Options& options) : options_(options) {}
 
   [[nodiscard]] bool needs_training() const override { return false; }
-  conclave::Status train(const std::function<bool(std::string & text)>&) override { return {}; }
+  conclave::Status train(const std::function<bool(std::string& text)>&) override { return {}; }
 
   /// All state there is; checkpoints keep it.
   [[nodiscard]] std::string serialize() const override { return "@ID@ 1"; }
@@ -34,11 +33,9 @@ class @CLASS @final : public conclave::Tokenizer {
   }
 
   [[nodiscard]] std::int32_t vocabulary_size() const override { return options_.end_token ? 257 : 256; }
-  [[nodiscard]] conclave::SpecialTokens special_tokens() const override {
-    return {.end = options_.end_token ? 256 : -1};
-  }
+  [[nodiscard]] conclave::SpecialTokens special_tokens() const override { return {.end = options_.end_token ? 256 : -1}; }
 
-  conclave::Status encode(std::string_view text, std::vector<std::int32_t> & ids) const override {
+  conclave::Status encode(std::string_view text, std::vector<std::int32_t>& ids) const override {
     for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
     return {};
   }
@@ -47,8 +44,7 @@ class @CLASS @final : public conclave::Tokenizer {
     text.clear();
     for (std::size_t i = 0; i < count; ++i) {
       if (ids[i] < 0 || ids[i] >= vocabulary_size())
-        return conclave::invalid("token " + std::to_string(ids[i]) + " is not in the vocabulary of " +
-                                 std::to_string(vocabulary_size()));
+        return conclave::invalid("token " + std::to_string(ids[i]) + " is not in the vocabulary of " + std::to_string(vocabulary_size()));
       if (ids[i] < 256) text += static_cast<char>(ids[i]); // the end token has no text
     }
     return {};
@@ -58,8 +54,7 @@ class @CLASS @final : public conclave::Tokenizer {
     std::ofstream out(std::filesystem::path(directory) / "tokenizer_config.json");
     out << "{\"tokenizer_class\": \"@CLASS@\"}\n";
     out.close();
-    if (!out)
-      return conclave::storage_error("cannot be written", "check the folder's rights and free space", directory);
+    if (!out) return conclave::storage_error("cannot be written", "check the folder's rights and free space", directory);
     return {};
   }
 
@@ -70,6 +65,5 @@ class @CLASS @final : public conclave::Tokenizer {
 } // namespace
 
 // Raise output_revision whenever the same text gives other ids: caches key on it.
-CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS @, Options>(
-    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "One token for each byte.", .licence = "MIT"},
-    table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
+    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "One token for each byte.", .licence = "MIT"}, table()))

@@ -7,7 +7,7 @@
 
 namespace testkit = conclave::testkit;
 
-TEST(@CLASS @, DecodesWhatItEncodes) {
+TEST(@CLASS@, DecodesWhatItEncodes) {
   testkit::FakeHost host({.phase = conclave::Phase::prepare});
   const auto made = testkit::make<conclave::Tokenizer>(testkit::this_library("@ID@"), host);
   ASSERT_TRUE(made.ok()) << made.error().render();
@@ -20,7 +20,7 @@ TEST(@CLASS @, DecodesWhatItEncodes) {
   EXPECT_EQ(back, text);
 }
 
-TEST(@CLASS @, RefusesForeignBytes) {
+TEST(@CLASS@, RefusesForeignBytes) {
   testkit::FakeHost host({.phase = conclave::Phase::prepare});
   const auto made = testkit::make<conclave::Tokenizer>(testkit::this_library("@ID@"), host);
   ASSERT_TRUE(made.ok());
