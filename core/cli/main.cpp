@@ -17,7 +17,7 @@ namespace conclave {
 
 int report(const Diagnostics& diagnostics) {
   std::fputs(diagnostics.render().c_str(), stderr);
-  return diagnostics.has_errors() ? exit_code(Code::invalid_argument) : 0;
+  return diagnostics.has_errors() ? exit_code(diagnostics.error_code()) : 0;
 }
 
 int report(const Error& error) {

@@ -31,7 +31,7 @@ void add_new_plugin_verb(CLI::App& app, CliContext& context);
 void add_prepare_verb(CLI::App& app, CliContext& context);
 void add_export_verb(CLI::App& app, CliContext& context);
 
-/// Prints a diagnostics list to stderr; returns 2 when it has errors, else 0.
+/// Prints a diagnostics list to stderr; returns the exit code of its errors, 0 without any.
 int report(const Diagnostics& diagnostics);
 /// Prints `error: ...` to stderr and returns its exit code. An internal error says where to report it.
 int report(const Error& error);

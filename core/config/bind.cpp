@@ -100,8 +100,8 @@ class Binder {
     const auto found = catalog_.find(request.id);
     if (!found.ok()) {
       const Error& error = found.error();
-      diagnostics_.error(request.use.where(), join_key(request.key, "use"),
-                         (error.where.empty() ? "" : error.where + ": ") + error.what, error.fix);
+      diagnostics_.add({Severity::error, request.use.where(), join_key(request.key, "use"),
+                        (error.where.empty() ? "" : error.where + ": ") + error.what, error.fix, error.code});
       return;
     }
     block.descriptor = *found;
@@ -112,7 +112,13 @@ class Binder {
       block.descriptor->options.bind(request.with, join_key(request.key, "with"), context_, block.options.get(),
                                      diagnostics_, children);
     });
-    if (!status.ok()) diagnostics_.error(request.use.where(), join_key(request.key, "with"), status.error().render());
+    if (!status.ok())
+      diagnostics_.add({Severity::error,
+                        request.use.where(),
+                        join_key(request.key, "with"),
+                        status.error().render(),
+                        {},
+                        status.error().code});
     for (ChildRequest& child : children) {
       PluginBlock bound;
       bind_request(child, bound);

@@ -2,17 +2,23 @@
 
 #include "config/cross_checks.hpp"
 
+#include <algorithm>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 
 namespace conclave {
 namespace {
 
-// Where `section.key` was written, or its section, or the experiment.
-Location locate(const Value& tree, const char* section, const char* key) {
-  const Value* outer = tree.find(section);
-  if (outer == nullptr) return tree.where();
-  const Value* inner = outer->find(key);
-  return inner != nullptr ? inner->where() : outer->where();
+// Where the last part of the path that was written stands.
+Location locate(const Value& tree, std::initializer_list<std::string_view> path) {
+  const Value* at = &tree;
+  for (const std::string_view key : path) {
+    const Value* inner = at->is_map() ? at->find(key) : nullptr;
+    if (inner == nullptr) break;
+    at = inner;
+  }
+  return at->where();
 }
 
 void check_batch(const Experiment& experiment, const Value& tree, Diagnostics& diagnostics) {
@@ -35,14 +41,28 @@ void check_batch(const Experiment& experiment, const Value& tree, Diagnostics& d
   if (batch % unit == 0) return;
   const std::int64_t below = batch / unit * unit;
   diagnostics.error(
-      locate(tree, "train", "batch"), "train.batch", std::to_string(batch) + " is not a multiple of " + product,
+      locate(tree, {"train", "batch"}), "train.batch", std::to_string(batch) + " is not a multiple of " + product,
       "write " + (below > 0 ? std::to_string(below) + " or " : std::string{}) + std::to_string(below + unit));
+}
+
+void check_skipped_filters(const DataSection& data, const Value& tree, Diagnostics& diagnostics) {
+  std::vector<std::string> names;
+  for (const PluginBlock& filter : data.filters) names.push_back(filter.name);
+  for (const DomainSection& domain : data.domains)
+    for (const std::string& name : domain.skip_filters) {
+      if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+      const std::string nearest = nearest_name(name, names);
+      diagnostics.error(locate(tree, {"data", "domains", domain.name, "skip_filters"}),
+                        "data.domains." + domain.name + ".skip_filters", "there is no filter named " + name,
+                        nearest.empty() ? "name one of data.filters" : "did you mean " + nearest + "?");
+    }
 }
 
 } // namespace
 
 void check_across_sections(const Experiment& experiment, const Value& tree, Diagnostics& diagnostics) {
   check_batch(experiment, tree, diagnostics);
+  check_skipped_filters(experiment.data, tree, diagnostics);
   // By value, not by what was written, so that a resolved experiment says the same as its origin.
   const PrecisionSection::LossScale& scale = experiment.precision.loss_scale;
   const PrecisionSection::LossScale defaults;
@@ -50,13 +70,13 @@ void check_across_sections(const Experiment& experiment, const Value& tree, Diag
                              scale.backoff != defaults.backoff || scale.minimum != defaults.minimum ||
                              scale.interval != defaults.interval;
   if (scale_changed && experiment.precision.compute != Compute::fp16)
-    diagnostics.warning(locate(tree, "precision", "loss_scale"), "precision.loss_scale",
+    diagnostics.warning(locate(tree, {"precision", "loss_scale"}), "precision.loss_scale",
                         "has no effect, since compute is not fp16", "remove it");
   if (experiment.data.held_out == 0 && experiment.evaluate.batches > 0)
-    diagnostics.error(locate(tree, "data", "held_out"), "data.held_out", "is 0, but evaluate needs held-out text",
+    diagnostics.error(locate(tree, {"data", "held_out"}), "data.held_out", "is 0, but evaluate needs held-out text",
                       "write data: {held_out: 1%}, or evaluate: {batches: 0}");
   if (experiment.evaluate.every > experiment.train.steps && experiment.train.steps > 0)
-    diagnostics.hint(locate(tree, "evaluate", "every"), "evaluate.every",
+    diagnostics.hint(locate(tree, {"evaluate", "every"}), "evaluate.every",
                      std::to_string(experiment.evaluate.every) + " is more than all steps: only the end is evaluated",
                      "lower it");
 }

@@ -40,7 +40,8 @@ struct PluginBlock::BoundChild {
 
 struct DomainSection {
   std::string name;
-  double share = 1; ///< relative weight > 0; the host normalises
+  double share = 1;                      ///< relative weight > 0; the host normalises
+  std::vector<std::string> skip_filters; ///< names of filters that leave this domain alone
   PluginBlock source;
 };
 

@@ -275,12 +275,15 @@ OptionTable evaluate_table() {
 } // namespace
 
 const OptionTable& domain_table() {
-  static const OptionTable table = OptionTableBuilder<DomainSection>()
-                                       .opt("share", &DomainSection::share)
-                                       .above(0)
-                                       .doc("Relative weight of the domain in every batch.")
-                                       .custom(plugin_spec("source", "source", true, "Where its documents come from."))
-                                       .build();
+  static const OptionTable table =
+      OptionTableBuilder<DomainSection>()
+          .opt("share", &DomainSection::share)
+          .above(0)
+          .doc("Relative weight of the domain in every batch.")
+          .opt("skip_filters", &DomainSection::skip_filters)
+          .doc("Names of filters that leave this domain alone: what judges prose drops code.")
+          .custom(plugin_spec("source", "source", true, "Where its documents come from."))
+          .build();
   return table;
 }
 

@@ -7,8 +7,8 @@
 namespace conclave::data {
 namespace {
 
-constexpr std::size_t chunk_documents = 1024;
-constexpr std::uint64_t chunk_bytes = std::uint64_t{1} << 20;
+constexpr std::size_t annotate_chunk_documents = 1024;
+constexpr std::uint64_t annotate_chunk_bytes = std::uint64_t{1} << 20;
 
 } // namespace
 
@@ -28,8 +28,8 @@ Result<ColumnStore> annotate_domain(const StageContext& context, const FilterSta
       writers.push_back(std::move(writer));
     }
     const TextStore& texts = domain.texts;
-    const auto chunks =
-        cut_into_chunks(texts.size(), chunk_documents, chunk_bytes, [&](std::size_t i) { return texts.bytes(i); });
+    const auto chunks = cut_into_chunks(texts.size(), annotate_chunk_documents, annotate_chunk_bytes,
+                                        [&](std::size_t i) { return texts.bytes(i); });
     const Status done = ordered_parallel<ColumnBlock>(
         context.workers, static_cast<std::int64_t>(chunks.size()), request.stop,
         [&](std::int64_t chunk, int worker) -> Result<ColumnBlock> {

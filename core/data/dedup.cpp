@@ -12,7 +12,7 @@
 namespace conclave::data {
 namespace {
 
-constexpr std::size_t chunk_documents = 8192;
+constexpr std::size_t dedup_chunk_documents = 8192;
 constexpr std::size_t groups_between_stop_checks = 4096;
 
 struct Pair {
@@ -33,7 +33,7 @@ Result<std::vector<Pair>> collect(const StageContext& context, const FilterStage
                                   const FilterInstances& instances, const std::vector<ColumnStore>& columns,
                                   const std::vector<Place>& places, Range range) {
   std::vector<Pair> pairs;
-  const auto chunks = cut_into_chunks(range.second - range.first, chunk_documents,
+  const auto chunks = cut_into_chunks(range.second - range.first, dedup_chunk_documents,
                                       std::numeric_limits<std::uint64_t>::max(), [](std::size_t) { return 1; });
   const Status done = ordered_parallel<std::vector<Pair>>(
       context.workers, static_cast<std::int64_t>(chunks.size()), context.request->stop,

@@ -60,8 +60,7 @@ Result<std::string> corpus_key(const PrepareRequest& request, const std::vector<
     const DomainInput& domain = request.domains[d];
     digest.text(domain.name).number(domain.share).text(source_digest(domain, shards[d], request.drop_invalid_utf8));
   }
-  for (const FilterStage& filter : request.filters)
-    digest.text(filter.name).text(filter.annotate_key).text(filter.select_key);
+  for (const FilterStage& filter : request.filters) digest.text(filter.name).text(filter.key());
   CONCLAVE_ASSIGN(const bool trains, guard(request.tokenizer_id.c_str(), "needs_training",
                                            [&] { return request.tokenizer->needs_training(); }));
   if (trains) {
@@ -150,9 +149,11 @@ class Preparation {
         made.push_back(std::move(instance));
       }
       auto& row = columns.emplace_back();
-      for (const ReadDomain& domain : domains_) {
-        CONCLAVE_ASSIGN(ColumnStore store, annotate_domain(context_, stage, made, domain));
-        row.push_back(std::move(store));
+      for (std::size_t d = 0; d < domains_.size(); ++d) {
+        row.emplace_back();
+        if (stage.sees(d)) {
+          CONCLAVE_ASSIGN(row.back(), annotate_domain(context_, stage, made, domains_[d]));
+        }
       }
     }
     CONCLAVE_ASSIGN(selection_, select_documents(context_, instances, domains_, columns));

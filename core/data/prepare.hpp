@@ -30,6 +30,15 @@ struct FilterStage {
   std::function<Result<std::shared_ptr<Filter>>()> make;
   std::string annotate_key; ///< id, revision and numerics options
   std::string select_key;   ///< the same and selection options
+  std::vector<bool> skips;  ///< by domain: this filter leaves it alone; empty: it sees every domain
+  [[nodiscard]] bool sees(std::size_t domain) const { return skips.empty() || !skips[domain]; }
+  /// Everything that decides what it takes away.
+  [[nodiscard]] std::string key() const {
+    std::string key = annotate_key + "\n" + select_key;
+    for (std::size_t d = 0; d < skips.size(); ++d)
+      if (skips[d]) key += "\nskips " + std::to_string(d);
+    return key;
+  }
 };
 
 struct DomainInput {

@@ -12,7 +12,7 @@
 namespace conclave::data {
 namespace {
 
-constexpr std::size_t chunk_documents = 16384;
+constexpr std::size_t select_chunk_documents = 16384;
 
 using Alive = std::vector<std::vector<std::uint64_t>>; // per domain, ascending
 
@@ -27,7 +27,7 @@ Status select_by_row(const StageContext& context, const FilterStage& filter, con
                      const ReadDomain& domain, const ColumnStore& columns, std::vector<std::uint64_t>& alive,
                      Tallies& tallies) {
   std::vector<std::uint64_t> kept;
-  const auto chunks = cut_into_chunks(alive.size(), chunk_documents, std::numeric_limits<std::uint64_t>::max(),
+  const auto chunks = cut_into_chunks(alive.size(), select_chunk_documents, std::numeric_limits<std::uint64_t>::max(),
                                       [](std::size_t) { return 1; });
   const Status done = ordered_parallel<ChunkResult>(
       context.workers, static_cast<std::int64_t>(chunks.size()), context.request->stop,
@@ -58,12 +58,21 @@ Status select_by_row(const StageContext& context, const FilterStage& filter, con
 Status run_filter(const StageContext& context, const FilterStage& filter, const FilterInstances& instances,
                   const std::vector<ReadDomain>& domains, const std::vector<ColumnStore>& columns, Alive& alive,
                   std::vector<Tallies>& tallies) {
-  for (std::size_t d = 0; d < domains.size(); ++d)
+  Alive seen(domains.size()); // what a deduplication compares
+  for (std::size_t d = 0; d < domains.size(); ++d) {
+    if (!filter.sees(d)) {
+      for (const std::uint64_t document : alive[d])
+        tallies[d][""].add(static_cast<std::int64_t>(domains[d].texts.bytes(document)));
+      continue;
+    }
     CONCLAVE_RETURN_IF_ERROR(select_by_row(context, filter, instances, domains[d], columns[d], alive[d], tallies[d]));
+    seen[d] = alive[d];
+  }
   if (dynamic_cast<const DedupFilter*>(instances.front().get()) == nullptr) return {};
 
-  CONCLAVE_ASSIGN(const auto duplicates, find_duplicates(context, filter, instances, columns, alive));
+  CONCLAVE_ASSIGN(const auto duplicates, find_duplicates(context, filter, instances, columns, seen));
   for (std::size_t d = 0; d < domains.size(); ++d) {
+    if (!filter.sees(d)) continue;
     std::vector<std::uint64_t> kept;
     Tally& taken = tallies[d][duplicates.reason];
     Tally& left = tallies[d][""];
@@ -86,7 +95,7 @@ std::string selection_key(const PrepareRequest& request, const std::vector<ReadD
   Digest digest;
   digest.text("select 1");
   for (const ReadDomain& domain : domains) digest.text(domain.key);
-  for (const FilterStage& filter : request.filters) digest.text(filter.annotate_key).text(filter.select_key);
+  for (const FilterStage& filter : request.filters) digest.text(filter.key());
   return digest.hex();
 }
 

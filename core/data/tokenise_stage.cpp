@@ -11,8 +11,8 @@ namespace {
 
 constexpr const char* tokens_name = "tokens";
 constexpr const char* lengths_name = "lengths";
-constexpr std::size_t chunk_documents = 512;
-constexpr std::uint64_t chunk_bytes = std::uint64_t{1} << 18;
+constexpr std::size_t tokenise_chunk_documents = 512;
+constexpr std::uint64_t tokenise_chunk_bytes = std::uint64_t{1} << 18;
 
 struct ChunkResult {
   std::vector<std::int32_t> ids;
@@ -63,7 +63,7 @@ Result<TokenisedDomain> tokenise_domain(const StageContext& context, std::size_t
                                                          [&] { return tokenizer.vocabulary_size(); }));
     const int width = token_width(vocabulary);
     const auto kept = selection.documents(domain);
-    const auto chunks = cut_into_chunks(kept.size(), chunk_documents, chunk_bytes,
+    const auto chunks = cut_into_chunks(kept.size(), tokenise_chunk_documents, tokenise_chunk_bytes,
                                         [&](std::size_t i) { return read.texts.bytes(kept[i]); });
     CONCLAVE_ASSIGN(FileWriter tokens, FileWriter::create(stage.directory() / tokens_name));
     CONCLAVE_ASSIGN(FileWriter lengths, FileWriter::create(stage.directory() / lengths_name));

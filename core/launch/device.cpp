@@ -16,37 +16,48 @@ bool driver_present() {
          std::filesystem::exists("/dev/dxg", ignored);
 }
 
-} // namespace
+/// The driver's name of a GPU, or "" when the driver does not say. The driver's library is open by now.
+std::string gpu_name(int index) {
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (driver == nullptr) return {};
+  using GetName = int (*)(char* name, int size, int device);
+  const auto get_name = reinterpret_cast<GetName>(dlsym(driver, "cuDeviceGetName"));
+  char name[128] = "";
+  if (get_name == nullptr || get_name(name, static_cast<int>(sizeof name), index) != 0) return {};
+  return name;
+}
 
-Result<OpenedDevice> open_device(DeviceChoice choice, int local_rank) {
-  const OpenedDevice cpu{{Device::Kind::cpu, 0}, "cpu"};
-  if (choice == DeviceChoice::cpu) return cpu;
-  if (!driver_present()) {
-    if (choice == DeviceChoice::automatic) return cpu;
+Result<OpenedDevice> open_gpu(int local_rank) {
+  if (!driver_present())
     return unsupported("no NVIDIA driver on this machine", "use --device cpu, or a machine with a GPU");
-  }
   // RTLD_GLOBAL: the CUDA half registers its kernels with the dispatcher of the already loaded CPU half.
   if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     const char* why = dlerror();
-    if (choice == DeviceChoice::automatic) return cpu;
     return unsupported(std::string("libtorch_cuda.so cannot be opened: ") + (why != nullptr ? why : "no reason given"),
                        "run tools/bootstrap --cuda");
   }
   try {
-    const auto& hooks = at::detail::getCUDAHooks();
-    const int count = static_cast<int>(hooks.deviceCount());
-    if (count == 0) {
-      if (choice == DeviceChoice::automatic) return cpu;
-      return unsupported("the driver shows no GPU", "check nvidia-smi and CUDA_VISIBLE_DEVICES");
-    }
+    const int count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+    if (count == 0) return unsupported("the driver shows no GPU", "check nvidia-smi and CUDA_VISIBLE_DEVICES");
     at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
     const int index = local_rank % count;
-    return OpenedDevice{{Device::Kind::cuda, index}, "cuda:" + std::to_string(index)};
+    const std::string place = "cuda:" + std::to_string(index), name = gpu_name(index);
+    return OpenedDevice{{Device::Kind::cuda, index}, name.empty() ? place : name + " (" + place + ")", {}};
   } catch (const std::exception& e) {
-    if (choice == DeviceChoice::automatic) return cpu;
     return unsupported(std::string("CUDA does not start: ") + e.what(),
                        "check the driver (CUDA 13 needs R580 or newer)");
   }
+}
+
+} // namespace
+
+Result<OpenedDevice> open_device(DeviceChoice choice, int local_rank) {
+  OpenedDevice cpu{{Device::Kind::cpu, 0}, "cpu", {}};
+  if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && !driver_present())) return cpu;
+  auto gpu = open_gpu(local_rank);
+  if (gpu.ok() || choice == DeviceChoice::cuda) return gpu;
+  cpu.fallback = gpu.error().render();
+  return cpu;
 }
 
 } // namespace conclave

@@ -15,7 +15,8 @@ enum class DeviceChoice { automatic, cpu, cuda };
 
 struct OpenedDevice {
   Device device;
-  std::string name; ///< "cpu" or the GPU's name
+  std::string name;     ///< "cpu", or the GPU's name with its index
+  std::string fallback; ///< why an automatic choice took the CPU although there is a driver; else ""
 };
 
 /// automatic: CUDA when the driver's device file and libtorch_cuda are there, else CPU. cuda without one of them is

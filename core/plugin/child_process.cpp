@@ -66,14 +66,14 @@ struct Attributes {
 };
 
 /// Waits for the child that we spawned; whatever happens in between, the group is killed and reaped.
-class Child {
+class OwnedChild {
  public:
-  explicit Child(pid_t pid) : pid_(pid) {}
-  ~Child() {
+  explicit OwnedChild(pid_t pid) : pid_(pid) {}
+  ~OwnedChild() {
     if (pid_ > 0) end();
   }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
+  OwnedChild(const OwnedChild&) = delete;
+  OwnedChild& operator=(const OwnedChild&) = delete;
   void kill_group() const { ::kill(-pid_, SIGKILL); }
   int end() {
     kill_group(); // a child that ended keeps its status; grandchildren must not stay
@@ -169,7 +169,7 @@ Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::
   pid_t pid = -1;
   if (const int error = posix_spawn(&pid, program.c_str(), &actions.value, &attributes.value, argv.data(), environ))
     return refuse(error);
-  Child child(pid);
+  OwnedChild child(pid);
   output.close_write();
   errors.close_write();
 

@@ -17,16 +17,6 @@
 namespace conclave {
 namespace {
 
-/// One file of the plugin path.
-struct Library {
-  std::filesystem::path file;
-  std::string sha256;
-  std::string warning; ///< of the fingerprint
-  std::string problem; ///< why it is quarantined; "" when usable
-  std::vector<ProbedPlugin> plugins;
-  std::unique_ptr<const PluginDescriptors> descriptors; ///< null until loaded
-};
-
 /// What `<kind>-<name>.so` says it holds, for a library that could not be asked.
 std::string id_from_name(const std::filesystem::path& file) {
   const std::string stem = file.stem().string();
@@ -40,6 +30,16 @@ std::string kind_of(std::string_view id) { return std::string(id.substr(0, id.fi
 } // namespace
 
 struct PluginRegistry::Impl {
+  /// One file of the plugin path.
+  struct Library {
+    std::filesystem::path file;
+    std::string sha256;
+    std::string warning; ///< of the fingerprint
+    std::string problem; ///< why it is quarantined; "" when usable
+    std::vector<ProbedPlugin> plugins;
+    std::unique_ptr<const PluginDescriptors> descriptors; ///< null until loaded
+  };
+
   Settings settings;
   std::vector<std::unique_ptr<Library>> libraries;
   struct Held {
@@ -213,7 +213,7 @@ std::vector<std::string> PluginRegistry::ids(std::string_view kind) const {
 Result<const PluginDescriptor*> PluginRegistry::find(std::string_view id) {
   const Impl::Held* held = impl_->held(id);
   if (!held) return impl_->refuse(id);
-  Library& library = *held->library;
+  Impl::Library& library = *held->library;
   CONCLAVE_RETURN_IF_ERROR(impl_->load(library)); // on error `held` is gone: publish() has made a new index
   for (const PluginDescriptor& descriptor : *library.descriptors)
     if (descriptor.info.id == id) return &descriptor;

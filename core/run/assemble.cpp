@@ -59,6 +59,9 @@ Result<data::PrepareRequest> assemble_prepare(const Experiment& experiment, Host
     stage.id = block.id;
     stage.annotate_key = cache_key(block, false);
     stage.select_key = cache_key(block, true);
+    for (const auto& domain : section.domains)
+      stage.skips.push_back(std::find(domain.skip_filters.begin(), domain.skip_filters.end(), block.name) !=
+                            domain.skip_filters.end());
     stage.make = [&block, &host] { return instantiate<Filter>(block, contexts(host)); };
     request.filters.push_back(std::move(stage));
   }

@@ -46,9 +46,10 @@ class Run {
     std::string reason = "done";
     std::int64_t step = 0;
     if (!outcome.ok()) {
-      code = exit_code(outcome.error().code);
-      reason = outcome.error().render();
-      if (outcome.error().code == Code::internal)
+      const Error error = with_library(outcome.error());
+      code = exit_code(error.code);
+      reason = error.render();
+      if (error.code == Code::internal && error.fix.empty())
         reason += " (a bug: please report it with the run directory's log and record.json)";
       log_.write(LogLevel::error, {}, reason);
     } else {
@@ -70,6 +71,17 @@ class Run {
   }
 
  private:
+  /// A bug of a plugin gets the name of its file.
+  Error with_library(Error error) const {
+    if (error.code != Code::internal || !error.fix.empty()) return error;
+    for (const std::string& id : registry_.ids("")) {
+      if (error.where != id) continue;
+      error.fix = "a bug of the plugin in " + registry_.file_of(id).string() +
+                  ": tell its author, or use another; the run's log and record.json say what ran";
+    }
+    return error;
+  }
+
   Result<LoopOutcome> phases() {
     CONCLAVE_ASSIGN(const RankInfo ranks,
                     resolve_ranks([](const char* name) -> const char* { return std::getenv(name); }));
@@ -161,6 +173,7 @@ class Run {
   Status build_engine(const RankInfo& ranks) {
     const auto span = trace_.span("build", 0);
     CONCLAVE_ASSIGN(device_, open_device(request_.device, ranks.local_rank));
+    if (!device_.fallback.empty()) log_.warning("training on the CPU although there is a driver: " + device_.fallback);
     host_->set_device(device_.device);
     host_->enter(Phase::train);
     CONCLAVE_ASSIGN(plugins_, assemble_training(experiment_, *host_));
@@ -194,7 +207,7 @@ class Run {
     settings.total_steps = experiment_.train.steps;
     settings.domains = store_->domain_count();
     CONCLAVE_ASSIGN(engine_, make_step_engine(settings, std::move(stage), plugins_.optimizer, experiment_.optimizer.id,
-                                              plugins_.scheduler, experiment_.model.id));
+                                              plugins_.scheduler, experiment_.model.id, experiment_.scheduler.id));
     char line[256];
     std::snprintf(line, sizeof line, "model: %.2fM parameters, %.2fM active for a token; device %s, compute %s",
                   static_cast<double>(summary_.parameters) / 1e6, static_cast<double>(summary_.active_parameters) / 1e6,
@@ -254,6 +267,7 @@ class Run {
             guard(name.c_str(), "load", [&plugin = plugin, &state] { return plugin->load(state->second); }));
     }
     first_step_ = reader.step();
+    skipped_in_row_ = skipped_in_row(reader);
     attempt.resumed_from = reader.path().string();
     log_.info("resumed from " + reader.path().string() + " at step " + std::to_string(first_step_));
     return {};
@@ -308,6 +322,7 @@ class Run {
                     guard(experiment_.data.tokenizer.id.c_str(), "serialize", [&] { return tokenizer_->serialize(); }));
     input.stateful = stateful_plugins();
     input.first_step = first_step_;
+    input.skipped_in_row = skipped_in_row_;
     input.stop_after = request_.stop_after;
     input.attempt = directory_->attempt();
     input.stop = stop_->token();
@@ -364,6 +379,7 @@ class Run {
   CheckpointMeta meta_;
   fs::path resume_path_;
   std::int64_t first_step_ = 0;
+  int skipped_in_row_ = 0;
 };
 
 } // namespace

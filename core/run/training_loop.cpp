@@ -11,9 +11,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr char loop_state[] = "loop"; // the owner's name in a checkpoint
+
 class Loop {
  public:
-  explicit Loop(const LoopInput& input) : in_(input), step_(input.first_step), saved_(input.first_step) {}
+  explicit Loop(const LoopInput& input)
+      : in_(input), step_(input.first_step), saved_(input.first_step), skipped_in_row_(input.skipped_in_row) {}
 
   Result<LoopOutcome> run() {
     const TrainSection& train = in_.experiment->train;
@@ -135,7 +138,7 @@ class Loop {
     snapshot.files = in_.files;
     in_.engine->snapshot(snapshot);
     for (const auto& [name, plugin] : in_.stateful) plugin->save(snapshot.states[name]);
-    snapshot.states["loop"]["skipped_in_row"] = std::int64_t{skipped_in_row_};
+    snapshot.states[loop_state]["skipped_in_row"] = std::int64_t{skipped_in_row_};
     saved_ = step_;
     return in_.checkpoints->save(std::move(snapshot));
   }
@@ -148,11 +151,20 @@ class Loop {
 
   const LoopInput& in_;
   std::int64_t step_, saved_;
-  int skipped_in_row_ = 0;
+  int skipped_in_row_;
   EvaluationReport last_evaluation_;
 };
 
 } // namespace
+
+int skipped_in_row(const CheckpointReader& reader) {
+  const auto loop = reader.states().find(loop_state);
+  if (loop == reader.states().end()) return 0;
+  const auto skipped = loop->second.find("skipped_in_row");
+  if (skipped == loop->second.end()) return 0;
+  const auto* count = std::get_if<std::int64_t>(&skipped->second);
+  return count != nullptr ? static_cast<int>(*count) : 0;
+}
 
 Result<LoopOutcome> run_training_loop(const LoopInput& input) { return Loop(input).run(); }
 

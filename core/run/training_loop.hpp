@@ -34,6 +34,7 @@ struct LoopInput {
   std::map<std::string, std::string> files;  ///< for checkpoints
   std::map<std::string, Stateful*> stateful; ///< plugins with state, by instance name
   std::int64_t first_step = 0;               ///< batches seen before
+  int skipped_in_row = 0;                    ///< of them, the last ones without an update
   std::int64_t stop_after = 0;
   std::int64_t attempt = 0;
   std::stop_token stop;
@@ -47,6 +48,9 @@ struct LoopOutcome {
   std::string reason;
   EvaluationReport last_evaluation;
 };
+
+/// What LoopInput::skipped_in_row was when this checkpoint was taken; 0 where it does not say.
+int skipped_in_row(const CheckpointReader& reader);
 
 /// An Error has left the newest checkpoint as it was before; a LoopOutcome has saved one of its last step.
 Result<LoopOutcome> run_training_loop(const LoopInput& input);

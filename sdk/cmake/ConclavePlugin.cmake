@@ -52,6 +52,7 @@ function(conclave_add_plugin kind name)
   endif()
 
   if(arg_OUTPUT_DIRECTORY STREQUAL "${CMAKE_BINARY_DIR}/plugins") # one that goes elsewhere is not for users
+    set_property(GLOBAL APPEND PROPERTY CONCLAVE_PLUGINS ${target})
     set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/../..;${CONCLAVE_TORCH_LIB_DIR}")
     install(TARGETS ${target} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/conclave/plugins)
   endif()

@@ -21,6 +21,7 @@ ColumnRow::~ColumnRow() = default;
 ShardReader::~ShardReader() = default;
 Source::~Source() = default;
 Filter::~Filter() = default;
+DedupFilter::~DedupFilter() = default;
 Tokenizer::~Tokenizer() = default;
 Scheduler::~Scheduler() = default;
 Monitor::~Monitor() = default;

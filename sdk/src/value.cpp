@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <tuple>
 
 namespace conclave {
@@ -102,6 +103,16 @@ void Diagnostics::warning(Location where, std::string key, std::string what, std
 }
 void Diagnostics::hint(Location where, std::string key, std::string what, std::string fix) {
   add({Severity::hint, std::move(where), std::move(key), std::move(what), std::move(fix)});
+}
+
+Code Diagnostics::error_code() const noexcept {
+  std::optional<Code> first;
+  for (const Diagnostic& diagnostic : all_) {
+    if (diagnostic.severity != Severity::error) continue;
+    if (diagnostic.code == Code::invalid_argument) return diagnostic.code;
+    if (!first) first = diagnostic.code;
+  }
+  return first.value_or(Code::invalid_argument);
 }
 
 std::string Diagnostics::render() const {

@@ -43,6 +43,10 @@ struct Subject {
   [[nodiscard]] std::shared_ptr<K> make(HostContext& host) const {
     return std::static_pointer_cast<K>(make(host));
   }
+  /// A host that is about to train.
+  [[nodiscard]] testkit::FakeHost::Settings in_training() const {
+    return {.phase = Phase::train, .plugin_id = descriptor.info.id};
+  }
 };
 
 struct Case {

@@ -12,10 +12,6 @@
 namespace conclave::conformance {
 namespace {
 
-testkit::FakeHost::Settings train_phase(const Subject& subject) {
-  return {.phase = Phase::train, .plugin_id = subject.descriptor.info.id};
-}
-
 // ---- scheduler ----
 
 constexpr ScheduleExtent extents[] = {{1, 1e-4}, {2, 1e-4}, {10, 3e-3}, {1000, 1e-4}, {1'000'000, 1.0}, {100, 0.0}};
@@ -34,7 +30,7 @@ std::string at(std::int64_t step, const ScheduleExtent& extent) {
 }
 
 void rate_is_finite(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto scheduler = subject.make<Scheduler>(host);
   for (const ScheduleExtent& extent : extents)
     for (const std::int64_t step : steps_of(extent)) {
@@ -45,7 +41,7 @@ void rate_is_finite(const Subject& subject) {
 }
 
 void rate_is_pure(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto one = subject.make<Scheduler>(host), two = subject.make<Scheduler>(host);
   for (const ScheduleExtent& extent : extents) {
     const auto steps = steps_of(extent);
@@ -60,7 +56,7 @@ void rate_is_pure(const Subject& subject) {
 }
 
 void rate_is_not_zero(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto scheduler = subject.make<Scheduler>(host);
   const ScheduleExtent extent{1000, 1e-3};
   const auto steps = steps_of(extent);
@@ -70,7 +66,7 @@ void rate_is_not_zero(const Subject& subject) {
 }
 
 void warmup_lies_in_the_run(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto scheduler = subject.make<Scheduler>(host);
   for (const ScheduleExtent& extent : extents) {
     const std::int64_t warmup = scheduler->warmup_steps(extent);
@@ -117,7 +113,7 @@ RunInfo run_info(const testkit::TemporaryDir& dir) {
 }
 
 void watches_a_run(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const testkit::TemporaryDir dir;
   const auto monitor = subject.make<Monitor>(host);
   (void)monitor->placement();
@@ -137,7 +133,7 @@ void watches_a_run(const Subject& subject) {
 }
 
 void takes_odd_values(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const testkit::TemporaryDir dir;
   const auto monitor = subject.make<Monitor>(host);
   require_ok(monitor->start(run_info(dir)), "start()");
@@ -153,7 +149,7 @@ void takes_odd_values(const Subject& subject) {
 }
 
 void ends_without_a_step(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const testkit::TemporaryDir dir;
   {
     const auto monitor = subject.make<Monitor>(host);
@@ -173,7 +169,7 @@ void ends_without_a_step(const Subject& subject) {
 // ---- checkpoint policy ----
 
 void due_is_a_function(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto one = subject.make<CheckpointPolicy>(host), two = subject.make<CheckpointPolicy>(host);
   std::vector<bool> answers;
   for (std::int64_t step = 1; step <= 5000; ++step) answers.push_back(one->due(step, 5000));
@@ -184,7 +180,7 @@ void due_is_a_function(const Subject& subject) {
 }
 
 void never_retires_all(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto one = subject.make<CheckpointPolicy>(host), two = subject.make<CheckpointPolicy>(host);
   std::vector<CheckpointInfo> committed;
   for (std::int64_t n = 0; n <= 60; ++n) {

@@ -17,10 +17,6 @@
 namespace conclave::conformance {
 namespace {
 
-testkit::FakeHost::Settings train_phase(const Subject& subject) {
-  return {.phase = Phase::train, .plugin_id = subject.descriptor.info.id};
-}
-
 bool finite(const at::Tensor& tensor) { return at::isfinite(tensor).all().item<bool>(); }
 
 // ---- optimizer ----
@@ -80,7 +76,7 @@ bool equal(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
 }
 
 void peak_is_finite(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto optimizer = subject.make<Optimizer>(host);
   const double peak = optimizer->peak_learning_rate();
   require(std::isfinite(peak) && peak >= 0, "peak_learning_rate() is " + std::to_string(peak));
@@ -92,7 +88,7 @@ void peak_is_finite(const Subject& subject) {
 }
 
 void updates_move_weights(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto optimizer = subject.make<Optimizer>(host);
   for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
     Problem problem = problem_of(*optimizer, dtype);
@@ -109,7 +105,7 @@ void updates_move_weights(const Subject& subject) {
 }
 
 void a_shut_gate_leaves_all(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto optimizer = subject.make<Optimizer>(host);
   Problem problem = problem_of(*optimizer, at::kFloat);
   update(*optimizer, problem.segments, 1, true);
@@ -123,7 +119,7 @@ void a_shut_gate_leaves_all(const Subject& subject) {
 }
 
 void updates_are_repeatable(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   std::vector<std::vector<at::Tensor>> ends;
   for (int run = 0; run < 2; ++run) {
     const auto optimizer = subject.make<Optimizer>(host);
@@ -141,7 +137,7 @@ void updates_are_repeatable(const Subject& subject) {
 
 /// Sharded states cut flat ranges anywhere.
 void elementwise_means_elementwise(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto optimizer = subject.make<Optimizer>(host);
   if (!optimizer->traits().elementwise) throw CaseSkipped("it takes whole matrices");
   const auto gradients = problem_of(*optimizer, at::kDouble);
@@ -220,7 +216,7 @@ void describes_without_allocating(const Subject& subject) {
 }
 
 void summary_counts_the_parameters(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto model = subject.make<Model>(host);
   const ModelSummary summary = require_ok(model->summarize({vocabulary, length}, Mesh()), "summarize()");
   std::int64_t total = 0;
@@ -235,7 +231,7 @@ void summary_counts_the_parameters(const Subject& subject) {
 }
 
 void pieces_are_disjoint_and_cover(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto model = subject.make<Model>(host);
   std::set<std::string> names;
   std::map<std::string, std::vector<ParamPiece>> globals;
@@ -278,7 +274,7 @@ testkit::BoundStage bound_stage(const Subject& subject, const Model& model) {
 }
 
 void forward_and_backward_are_finite(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto model = subject.make<Model>(host);
   auto bound = bound_stage(subject, *model);
   const Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);
@@ -309,7 +305,7 @@ void forward_and_backward_are_finite(const Subject& subject) {
 }
 
 void forward_is_repeatable(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto model = subject.make<Model>(host);
   auto bound = bound_stage(subject, *model);
   const Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);
@@ -325,7 +321,7 @@ void forward_is_repeatable(const Subject& subject) {
 
 /// Padding counts nowhere: other tokens in it leave every real position alone.
 void padding_counts_nowhere(const Subject& subject) {
-  testkit::FakeHost host(train_phase(subject));
+  testkit::FakeHost host(subject.in_training());
   const auto model = subject.make<Model>(host);
   auto bound = bound_stage(subject, *model);
   Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);

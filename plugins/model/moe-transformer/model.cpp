@@ -11,22 +11,22 @@
 namespace conclave::moe_transformer {
 namespace {
 
-std::string text(std::int64_t n) { return std::to_string(n); }
-
 Error does_not_split(const std::string& what, std::int64_t n, const std::string& dimension, int parts) {
-  return invalid(what + " " + text(n) + " / " + dimension + " " + text(parts) + " is not whole",
+  return invalid(what + " " + std::to_string(n) + " / " + dimension + " " + std::to_string(parts) + " is not whole",
                  "choose a `parallel." + dimension + "` that divides it", "model/moe-transformer");
 }
 
 Status check_fit(const Config& c, const ModelShape& shape, const Mesh& mesh, int chunks) {
   if (shape.vocabulary < 2) {
-    return invalid("a vocabulary of " + text(shape.vocabulary), "use a tokenizer with at least 2 ids",
+    return invalid("a vocabulary of " + std::to_string(shape.vocabulary), "use a tokenizer with at least 2 ids",
                    "model/moe-transformer");
   }
   if (shape.max_length < 1)
-    return invalid("sequences of length " + text(shape.max_length), "set data.length.max", "model/moe-transformer");
+    return invalid("sequences of length " + std::to_string(shape.max_length), "set data.length.max",
+                   "model/moe-transformer");
   if (chunks > c.layers) {
-    return invalid(text(chunks) + " pipeline chunks for " + text(c.layers) + " layers leave a chunk without a layer",
+    return invalid(std::to_string(chunks) + " pipeline chunks for " + std::to_string(c.layers) +
+                       " layers leave a chunk without a layer",
                    "use at most one chunk a layer", "model/moe-transformer");
   }
   const int tensor = mesh.size(MeshDim::tensor), expert = mesh.size(MeshDim::expert);
@@ -81,7 +81,8 @@ Result<ModelSummary> MoeTransformer::summarize(const ModelShape& shape, const Me
 Result<std::unique_ptr<Stage>> MoeTransformer::make_stage(const StageRequest& request) const {
   CONCLAVE_RETURN_IF_ERROR(check_fit(config_, request.shape, request.mesh, request.chunks));
   if (request.chunk < 0 || request.chunk >= request.chunks) {
-    return internal_error("chunk " + text(request.chunk) + " of " + text(request.chunks), "model/moe-transformer");
+    return internal_error("chunk " + std::to_string(request.chunk) + " of " + std::to_string(request.chunks),
+                          "model/moe-transformer");
   }
   for (const MeshDim dim : {MeshDim::tensor, MeshDim::expert, MeshDim::context}) {
     if (request.mesh.size(dim) > 1) {

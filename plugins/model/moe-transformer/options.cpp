@@ -7,36 +7,42 @@
 namespace conclave::moe_transformer {
 namespace {
 
-std::string text(std::int64_t n) { return std::to_string(n); }
-
 void validate(const Config& c, OptionReport& report) {
   if (c.head_width == 0 && c.width % c.heads != 0) {
-    report.error("heads", text(c.width) + " / " + text(c.heads) + " is not whole, so width does not split into heads",
-                 "choose a divisor of width, or set head_width");
+    report.error(
+        "heads",
+        std::to_string(c.width) + " / " + std::to_string(c.heads) + " is not whole, so width does not split into heads",
+        "choose a divisor of width, or set head_width");
     return;
   }
   if (c.head_size() % 2 != 0) {
     report.error(c.head_width > 0 ? "head_width" : "heads",
-                 "a head is " + text(c.head_size()) + " wide and rotary embedding turns pairs", "make it even");
+                 "a head is " + std::to_string(c.head_size()) + " wide and rotary embedding turns pairs",
+                 "make it even");
   }
   if (c.heads % c.key_heads() != 0) {
     report.error("kv_heads",
-                 text(c.heads) + " / " + text(c.key_heads()) + " is not whole, so heads do not share key heads evenly",
+                 std::to_string(c.heads) + " / " + std::to_string(c.key_heads()) +
+                     " is not whole, so heads do not share key heads evenly",
                  "choose a divisor of heads");
   }
   if (c.dense_layers > c.layers) {
-    report.error("dense_layers", text(c.dense_layers) + " of " + text(c.layers) + " layers", "give at most `layers`");
+    report.error("dense_layers", std::to_string(c.dense_layers) + " of " + std::to_string(c.layers) + " layers",
+                 "give at most `layers`");
   }
   if (c.dense_layers > 0 && c.dense_width == 0) {
     report.error("dense_width", "dense layers need a width",
-                 "set dense_width, for example to top_k * expert_width = " + text(c.top_k * c.expert_width));
+                 "set dense_width, for example to top_k * expert_width = " + std::to_string(c.top_k * c.expert_width));
   }
   if (c.dense_layers < c.layers && c.top_k > c.experts) {
-    report.error("top_k", text(c.top_k) + " of " + text(c.experts) + " experts", "give at most `experts`");
+    report.error("top_k", std::to_string(c.top_k) + " of " + std::to_string(c.experts) + " experts",
+                 "give at most `experts`");
   }
   if (c.hierarchy.local_layers > c.layers) {
-    report.error("hierarchy", "local_layers is " + text(c.hierarchy.local_layers) + " of " + text(c.layers) + " layers",
-                 "give at most `layers`");
+    report.error(
+        "hierarchy",
+        "local_layers is " + std::to_string(c.hierarchy.local_layers) + " of " + std::to_string(c.layers) + " layers",
+        "give at most `layers`");
   }
   if (c.hierarchy.local_layers > 0 && c.hierarchy.window.value == 0) {
     report.error("hierarchy", "local layers need a window",

@@ -49,6 +49,8 @@ struct DedupMember {
 
 class DedupFilter : public Filter {
  public:
+  ~DedupFilter() override;
+
   /// Keys under which equal or similar documents meet; any number, in any order.
   virtual void keys(const ColumnRow& row, std::vector<std::uint64_t>& out) const = 0;
   /// `group` is sorted by document and holds every document that shares one key. Set drop[i] for each member that is a

@@ -70,7 +70,8 @@ struct FingerprintNote {
 
 } // namespace conclave
 
-#define CONCLAVE_FINGERPRINT_NOTE()                                                                    \
-  __attribute__((section(".note.conclave"), used,                                                      \
-                 aligned(4))) static constexpr ::conclave::FingerprintNote conclave_fingerprint_note_{ \
-      CONCLAVE_FINGERPRINT_TEXT};
+// The argument is spelled out: deduced, GCC 12 makes the section writable, of which the assembler complains.
+#define CONCLAVE_FINGERPRINT_NOTE()                                                                           \
+  __attribute__((section(".note.conclave"), used,                                                             \
+                 aligned(4))) static constexpr ::conclave::FingerprintNote<sizeof(CONCLAVE_FINGERPRINT_TEXT)> \
+      conclave_fingerprint_note_{CONCLAVE_FINGERPRINT_TEXT};

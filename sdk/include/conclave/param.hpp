@@ -124,8 +124,8 @@ struct BoundParam {
 struct StepGate {
   at::Tensor found_inf;      ///< 1 when any gradient of any rank is not finite
   at::Tensor norm_squared;   ///< of the unscaled global gradient
-  at::Tensor clip_factor;    ///< min(1, limit / norm); the update uses gradient * gradient_scale
-  at::Tensor gradient_scale; ///< clip_factor / loss_scale
+  at::Tensor clip_factor;    ///< min(1, limit / (norm + 1e-6)), as torch's clip_grad_norm_
+  at::Tensor gradient_scale; ///< clip_factor / loss_scale; the update uses gradient * gradient_scale
   at::Tensor apply;          ///< 1 or 0
 };
 

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "conclave/status.hpp"
+
 namespace conclave {
 
 /// Where a value was written. line and column count from 1; line 0 means "not from a file".
@@ -75,6 +77,9 @@ struct Diagnostic {
   std::string key;  ///< dotted path from the root, e.g. `optimizer.with.lr`
   std::string what; ///< one sentence without a full stop
   std::string fix;  ///< what to do
+  /// Of an error: invalid_argument when the experiment is wrong, another when it is right but this machine, build or
+  /// plugin cannot serve it.
+  Code code = Code::invalid_argument;
   /// `file:line:col: key: what: fix`, leaving out what is empty. A warning or hint says so after the location.
   [[nodiscard]] std::string render() const;
 };
@@ -89,6 +94,9 @@ class Diagnostics {
 
   [[nodiscard]] bool has_errors() const noexcept { return errors_ != 0; }
   [[nodiscard]] std::size_t error_count() const noexcept { return errors_; }
+  /// What decides the exit code: invalid_argument when any error is of the experiment itself, else the first error's code.
+  /// Precondition: has_errors().
+  [[nodiscard]] Code error_code() const noexcept;
   [[nodiscard]] const std::vector<Diagnostic>& all() const noexcept { return all_; }
   /// One line per diagnostic, in the order of files and lines.
   [[nodiscard]] std::string render() const;

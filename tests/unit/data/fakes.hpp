@@ -162,18 +162,24 @@ class ByteTokenizer final : public Tokenizer {
 };
 
 inline FilterStage bytes_filter(std::int64_t least, std::atomic<int>* annotated = nullptr) {
-  return {"bytes", "filter/bytes",
+  return {"bytes",
+          "filter/bytes",
           [=]() -> Result<std::shared_ptr<Filter>> {
             return std::shared_ptr<Filter>(std::make_shared<BytesFilter>(least, annotated));
           },
-          "bytes 1", "bytes 1 " + std::to_string(least)};
+          "bytes 1",
+          "bytes 1 " + std::to_string(least),
+          {}};
 }
 inline FilterStage equal_filter(bool across = true) {
-  return {"equal", "filter/equal",
+  return {"equal",
+          "filter/equal",
           [=]() -> Result<std::shared_ptr<Filter>> {
             return std::shared_ptr<Filter>(std::make_shared<EqualFilter>(across));
           },
-          "equal 1", across ? "equal 1 across" : "equal 1 within"};
+          "equal 1",
+          across ? "equal 1 across" : "equal 1 within",
+          {}};
 }
 inline DomainInput domain(std::string name, double share, std::shared_ptr<Source> source) {
   return {name, share, "source/fake", std::move(source), "fake 1"};

@@ -173,6 +173,29 @@ TEST(Prepare, DuplicatesMeetAcrossDomainsOnlyWhenTheFilterSaysSo) {
   }
 }
 
+TEST(Prepare, AFilterLeavesADomainAloneThatSkipsIt) {
+  for (const bool skip : {false, true}) {
+    const TemporaryFolder folder;
+    PrepareRequest request = small_request(folder.path());
+    const auto texts = some_texts("same", 20);
+    request.domains = {domain("web", 1, std::make_shared<FakeSource>(Shards{texts, texts})),
+                       domain("code", 1, std::make_shared<FakeSource>(Shards{texts, some_texts("own", 20)}))};
+    request.filters = {bytes_filter(50), equal_filter(/*across=*/true)};
+    if (skip)
+      for (auto& filter : request.filters) filter.skips = {false, true};
+    PrepareReport report;
+    ASSERT_NE(prepared(request, report), nullptr);
+    EXPECT_GT(documents_of(report, "bytes", "web", "few-bytes"), 0);
+    EXPECT_EQ(documents_of(report, "bytes", "code", "few-bytes") > 0, !skip);
+    EXPECT_EQ(documents_of(report, "equal", "code", "") == 40, skip);
+    // A cache that knows one answer does not give it for the other.
+    request.filters[0].skips = {false, !skip};
+    PrepareReport other;
+    ASSERT_NE(prepared(request, other), nullptr);
+    EXPECT_EQ(documents_of(other, "bytes", "code", "few-bytes") > 0, skip);
+  }
+}
+
 TEST(Prepare, TheTokenizersSampleIsSpreadByShareAndLeavesHeldOutTextsAlone) {
   const TemporaryFolder folder;
   PrepareRequest request = small_request(folder.path());
@@ -274,11 +297,14 @@ TEST(Prepare, AFilterThatThrowsOrWritesNanIsNamed) {
   for (const bool nan : {false, true}) {
     const TemporaryFolder folder;
     PrepareRequest request = small_request(folder.path());
-    request.filters = {{"bad", "filter/bad",
+    request.filters = {{"bad",
+                        "filter/bad",
                         [=]() -> Result<std::shared_ptr<Filter>> {
                           return std::shared_ptr<Filter>(std::make_shared<ThrowingFilter>(nan));
                         },
-                        "bad 1", "bad 1"}};
+                        "bad 1",
+                        "bad 1",
+                        {}}};
     PrepareReport report;
     const auto made = prepare(request, report);
     ASSERT_FALSE(made.ok());

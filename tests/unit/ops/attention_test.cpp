@@ -9,14 +9,8 @@
 #include "check_operator.hpp"
 #include "conclave/ops/attention.hpp"
 
-namespace conclave {
+namespace conclave::testing {
 namespace {
-
-using testing::check_operator;
-using testing::Input;
-using testing::random_tensor;
-using testing::test_device;
-using Bound = std::vector<BoundParam>;
 
 /// What each query may see, written out pair by pair.
 at::Tensor dense_mask(std::int64_t batch, std::int64_t length, std::int64_t window, const at::Tensor& segments) {
@@ -33,21 +27,22 @@ at::Tensor dense_mask(std::int64_t batch, std::int64_t length, std::int64_t wind
   return mask;
 }
 
-struct Case {
+struct AttentionCase {
   const char* name;
   std::int64_t length, heads, kv_heads, window;
   enum { none, contiguous, returning } segments;
 };
 
-class Attention : public ::testing::TestWithParam<Case> {};
+class Attention : public ::testing::TestWithParam<AttentionCase> {};
 
 TEST_P(Attention, EqualsMaskedMathAttention) {
-  const Case& c = GetParam();
+  const AttentionCase& c = GetParam();
   const std::int64_t batch = 2, width = 8;
   at::Tensor segments;
-  if (c.segments != Case::none) {
+  if (c.segments != AttentionCase::none) {
     segments = at::arange(batch * c.length, at::kInt).view({batch, c.length}).floor_divide(7);
-    if (c.segments == Case::returning) segments = segments.remainder(3); // ids come back: equal ids still attend
+    if (c.segments == AttentionCase::returning)
+      segments = segments.remainder(3); // ids come back: equal ids still attend
     segments = segments.to(at::kInt).contiguous();
   }
   const at::Tensor mask = dense_mask(batch, c.length, c.window, segments).to(test_device());
@@ -70,16 +65,18 @@ TEST_P(Attention, EqualsMaskedMathAttention) {
                   {"value", random_tensor({batch, c.length, c.kv_heads, width}, "v")}});
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, Attention,
-    ::testing::Values(Case{"one_token", 1, 2, 2, 0, Case::none}, Case{"causal", 70, 2, 2, 0, Case::none},
-                      Case{"grouped", 33, 4, 2, 0, Case::none}, Case{"one_key_head", 130, 4, 1, 0, Case::none},
-                      Case{"window", 150, 2, 1, 20, Case::none}, Case{"window_of_one", 9, 2, 2, 1, Case::none},
-                      Case{"window_longer_than_text", 9, 2, 2, 50, Case::none},
-                      Case{"segments", 100, 2, 2, 0, Case::contiguous},
-                      Case{"segments_in_window", 80, 4, 2, 5, Case::contiguous},
-                      Case{"returning_segments", 75, 2, 2, 30, Case::returning}),
-    [](const auto& shape) { return std::string(shape.param.name); });
+INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
+                         ::testing::Values(AttentionCase{"one_token", 1, 2, 2, 0, AttentionCase::none},
+                                           AttentionCase{"causal", 70, 2, 2, 0, AttentionCase::none},
+                                           AttentionCase{"grouped", 33, 4, 2, 0, AttentionCase::none},
+                                           AttentionCase{"one_key_head", 130, 4, 1, 0, AttentionCase::none},
+                                           AttentionCase{"window", 150, 2, 1, 20, AttentionCase::none},
+                                           AttentionCase{"window_of_one", 9, 2, 2, 1, AttentionCase::none},
+                                           AttentionCase{"window_longer_than_text", 9, 2, 2, 50, AttentionCase::none},
+                                           AttentionCase{"segments", 100, 2, 2, 0, AttentionCase::contiguous},
+                                           AttentionCase{"segments_in_window", 80, 4, 2, 5, AttentionCase::contiguous},
+                                           AttentionCase{"returning_segments", 75, 2, 2, 30, AttentionCase::returning}),
+                         [](const auto& shape) { return std::string(shape.param.name); });
 
 TEST(AttentionMask, LaterAndForeignTokensDoNotMatterAtAll) {
   const at::Tensor q = random_tensor({1, 100, 2, 4}, "q", at::kFloat),
@@ -101,4 +98,4 @@ TEST(HeadGate, WeighsHeadsAndStartsAtOne) {
 }
 
 } // namespace
-} // namespace conclave
+} // namespace conclave::testing

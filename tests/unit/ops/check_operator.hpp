@@ -10,6 +10,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -21,13 +22,10 @@
 
 namespace conclave::testing {
 
-/// The same tests are built twice: for the CPU, and with CONCLAVE_TEST_CUDA for a GPU.
+/// The same tests run on the CPU and, with CONCLAVE_TEST_DEVICE=cuda, on a GPU, which test_main.cpp has opened.
 inline at::Device test_device() {
-#ifdef CONCLAVE_TEST_CUDA
-  return {at::kCUDA, 0};
-#else
-  return at::kCPU;
-#endif
+  static const char* const wanted = std::getenv("CONCLAVE_TEST_DEVICE");
+  return wanted != nullptr ? at::Device(wanted) : at::Device(at::kCPU);
 }
 
 /// Standard normal values that depend on the name alone, on the test's device.
@@ -40,7 +38,8 @@ inline at::Tensor random_tensor(at::IntArrayRef shape, const std::string& name, 
 }
 
 /// Every input comes as a BoundParam; plain inputs never have a sink.
-using Operator = std::function<std::vector<at::Tensor>(const std::vector<BoundParam>& inputs)>;
+using Bound = std::vector<BoundParam>;
+using Operator = std::function<std::vector<at::Tensor>(const Bound& inputs)>;
 
 struct Input {
   std::string name;

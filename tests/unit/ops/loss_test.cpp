@@ -8,24 +8,19 @@
 #include "check_operator.hpp"
 #include "conclave/ops/cross_entropy.hpp"
 
-namespace conclave {
+namespace conclave::testing {
 namespace {
 
-using testing::check_operator;
-using testing::random_tensor;
-using testing::test_device;
-using Bound = std::vector<BoundParam>;
-
-struct Case {
+struct LossCase {
   const char* name;
   double smoothing, z_loss;
   std::int64_t tokens, vocabulary, padded;
 };
 
-class CrossEntropyTest : public ::testing::TestWithParam<Case> {};
+class CrossEntropyTest : public ::testing::TestWithParam<LossCase> {};
 
 TEST_P(CrossEntropyTest, EqualsTheUnfusedOne) {
-  const Case& c = GetParam();
+  const LossCase& c = GetParam();
   const at::Tensor labels = at::arange(c.tokens, at::kLong).mul(7).remainder(c.vocabulary).to(test_device());
   const at::Tensor mask = at::arange(c.tokens, at::kLong).remainder(4).ne(1).to(test_device());
   const ops::CrossEntropyOptions options{c.smoothing, c.z_loss, c.vocabulary};
@@ -47,11 +42,12 @@ TEST_P(CrossEntropyTest, EqualsTheUnfusedOne) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Options, CrossEntropyTest,
-                         ::testing::Values(Case{"plain", 0, 0, 13, 17, 17}, Case{"smoothing", 0.1, 0, 13, 17, 17},
-                                           Case{"z_loss", 0, 0.01, 13, 17, 17},
-                                           Case{"padded_vocabulary", 0.2, 0.02, 13, 17, 24},
-                                           Case{"several_chunks", 0.1, 0.01, 50, 200003, 200003}),
+                         ::testing::Values(LossCase{"plain", 0, 0, 13, 17, 17},
+                                           LossCase{"smoothing", 0.1, 0, 13, 17, 17},
+                                           LossCase{"z_loss", 0, 0.01, 13, 17, 17},
+                                           LossCase{"padded_vocabulary", 0.2, 0.02, 13, 17, 24},
+                                           LossCase{"several_chunks", 0.1, 0.01, 50, 200003, 200003}),
                          [](const auto& test) { return std::string(test.param.name); });
 
 } // namespace
-} // namespace conclave
+} // namespace conclave::testing

@@ -1,0 +1,84 @@
+"""An exported run, loaded by Hugging Face transformers: the same numbers as ours, the same token ids as SentencePiece.
+
+Needs the packages of `tools/bootstrap --oracles`; says so and is skipped without them.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import unittest
+
+from harness import CONCLAVE, ConclaveTest, metrics
+
+ORACLES = pathlib.Path(os.environ.get("CONCLAVE_ORACLES", ""))
+PLAIN = "{layers: 2, width: 32, heads: 4, kv_heads: 2, head_width: 8, experts: 4, top_k: 2, expert_width: 32}"
+DOCUMENT = "a river stone walks"
+
+# Mean negative log likelihood of one document, as transformers computes it from the exported folder.
+SCORE = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM
+model, info = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, output_loading_info=True)
+ids = torch.tensor([json.loads(sys.argv[2])])
+with torch.no_grad():
+    logits = model(ids[:, :-1]).logits[0]
+nll = torch.nn.functional.cross_entropy(logits.double(), ids[0, 1:])
+print(json.dumps({"nll": nll.item(), "missing": sorted(info["missing_keys"]), "unexpected": sorted(info["unexpected_keys"]),
+                  "form": model.config.model_type}))
+"""
+
+TOKENISE = """
+import json, sys, sentencepiece
+from transformers import AutoTokenizer
+text = sys.argv[2]
+processor = sentencepiece.SentencePieceProcessor(model_file=sys.argv[1] + "/tokenizer.model")
+print(json.dumps([AutoTokenizer.from_pretrained(sys.argv[1])(text, add_special_tokens=False)["input_ids"],
+                  processor.encode(text)]))
+"""
+
+
+@unittest.skipUnless((ORACLES / "transformers").is_dir(), f"no transformers in {ORACLES}: run tools/bootstrap --oracles")
+class Export(ConclaveTest):
+    def export(self, run, folder, *arguments):
+        done = subprocess.run([CONCLAVE, "export", str(run), "--to", "hf", str(folder), *arguments], text=True,
+                              env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def ask(self, program, *arguments):
+        done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], text=True, capture_output=True, timeout=300,
+                              env={**os.environ, "PYTHONPATH": str(ORACLES), "HF_HUB_OFFLINE": "1"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def check_numbers(self, model, form):
+        # Every document is the same, so the nll of a step is the nll of that document under the weights before it.
+        text = self.dir / "text"
+        for domain in ("prose", "lists"):
+            (text / domain).mkdir(parents=True)
+            for i in range(40):
+                (text / domain / f"{i}.txt").write_text(DOCUMENT)
+        settings = ("--set", "data.filters=[]", "--set", "data.batching={mode: bucket}", "--set", "data.held_out=0",
+                    "--set", "evaluate.batches=0", "--set", f"model.with={model}")
+        self.run_conclave("--run-dir", "run", "--stop-after", 8, *settings, text=text)
+        self.export(self.dir / "run", self.dir / "hf", "--dtype", "fp32")
+        self.run_conclave("--run-dir", "run", "--resume", *settings, text=text)
+        end_of_text = 257  # bytes, then <s>, </s>, <pad>
+        heard = self.ask(SCORE, self.dir / "hf", [*DOCUMENT.encode(), end_of_text])
+        self.assertEqual(heard["form"], form)
+        self.assertEqual(heard["missing"] + heard["unexpected"], [])
+        self.assertAlmostEqual(heard["nll"], metrics(self.dir / "run")[("step", 9)]["nll"], delta=1e-5)
+
+    def test_mixtral_form(self):
+        self.check_numbers(PLAIN, "mixtral")
+
+    def test_qwen3_moe_form(self):
+        self.check_numbers(PLAIN.replace("{", "{qk_norm: true, ", 1), "qwen3_moe")
+
+    def test_the_tokenizer_gives_the_same_ids(self):
+        self.run_conclave("--run-dir", "run", "--stop-after", 1, "--set", f"model.with={PLAIN}", "--set",
+                          "data.tokenizer={use: tokenizer/sentencepiece, with: {vocabulary: 300}}")
+        self.export(self.dir / "run", self.dir / "hf")
+        theirs, sentencepiece = self.ask(TOKENISE, self.dir / "hf", "the river turns  into\n green light, naïve 水")
+        self.assertEqual(theirs, sentencepiece)

@@ -1,0 +1,22 @@
+// main() of the operators' tests: opens a GPU as the host does when CONCLAVE_TEST_DEVICE=cuda, or skips loudly.
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "launch/device.hpp"
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  if (std::getenv("CONCLAVE_TEST_DEVICE") != nullptr) {
+    // Before anything asks ATen about CUDA: it remembers a "no".
+    const auto opened = conclave::open_device(conclave::DeviceChoice::cuda, 0);
+    if (!opened.ok()) {
+      std::printf("SKIPPED: %s\n", opened.error().render().c_str());
+      return 77;
+    }
+    std::printf("%s\n", opened->name.c_str());
+  }
+  return RUN_ALL_TESTS();
+}
