@@ -9,8 +9,10 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/searchsorted.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/silu_backward.h>
 #include <ATen/ops/sort.h>
 
 #include "conclave/ops/linear.hpp"
@@ -43,8 +45,7 @@ Plan make_plan(const at::Tensor& experts, std::int64_t expert_count) {
 at::Tensor reduce_choices(const at::Tensor& rows, const at::Tensor& position) {
   const at::Tensor picked = rows.index_select(0, position.reshape({-1}));
   return picked.view({position.size(0), position.size(1), rows.size(1)})
-      .sum(at::IntArrayRef{1}, false, accumulation_type(rows.scalar_type()))
-      .to(rows.scalar_type());
+      .sum(at::IntArrayRef{1}, false, rows.scalar_type()); // ATen adds in fp32 and rounds once
 }
 
 /// Tokens to sorted rows; the adjoint is reduce_choices, so that the backward pass needs no atomics.
@@ -193,10 +194,48 @@ struct CpuSwiglu : Function<CpuSwiglu> {
   }
 };
 
+/// silu(gate) * up, then times the row's weight when there is one, with ATen's operators; rounded to x's type after each
+/// product, the last one computed in the wider of the two types. The backward pass writes both halves of one tensor, where
+/// autograd would fill, copy and add two.
+struct AtenSwiglu : Function<AtenSwiglu> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const std::optional<at::Tensor>& weights) {
+    const std::int64_t half = x.size(-1) / 2;
+    at::Tensor y = at::silu(x.narrow(-1, 0, half)).mul_(x.narrow(-1, half, half));
+    context->save_for_backward({x, or_undefined(weights)});
+    if (weights) y = narrow_product(y, *weights);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weights = saved[1];
+    const std::int64_t half = x.size(-1) / 2;
+    const at::Tensor gate = x.narrow(-1, 0, half), up = x.narrow(-1, half, half), silu = at::silu(gate);
+    at::Tensor dy = gradients[0], dweights;
+    if (weights.defined()) {
+      if (context->needs_input_grad(1))
+        dweights = (dy.to(weights.scalar_type()) * (silu * up)).sum(at::IntArrayRef{-1}, true);
+      dy = narrow_product(dy, weights);
+    }
+    const at::Tensor dx = at::empty_like(x, at::MemoryFormat::Contiguous);
+    at::Tensor dgate = dx.narrow(-1, 0, half), dup = dx.narrow(-1, half, half);
+    at::silu_backward_out(dgate, dy * up, gate);
+    at::mul_out(dup, dy, silu);
+    return {dx, dweights};
+  }
+
+ private:
+  /// The product in the wider type, rounded to a's.
+  static at::Tensor narrow_product(const at::Tensor& a, const at::Tensor& b) {
+    at::Tensor product = at::empty_like(a, at::MemoryFormat::Contiguous);
+    at::mul_out(product, a, b);
+    return product;
+  }
+};
+
 at::Tensor swiglu_of(const at::Tensor& gate_and_up) {
   if (has_cpu_kernel(gate_and_up)) return CpuSwiglu::apply(gate_and_up);
-  const std::int64_t half = gate_and_up.size(-1) / 2;
-  return at::silu(gate_and_up.narrow(-1, 0, half)) * gate_and_up.narrow(-1, half, half);
+  return AtenSwiglu::apply(gate_and_up, std::nullopt);
 }
 
 } // namespace
@@ -214,8 +253,8 @@ at::Tensor swiglu_experts(const at::Tensor& x, const at::Tensor& weights, const 
   }
   const Plan plan = make_plan(experts, gate_up.value.size(0));
   const at::Tensor rows = Permute::apply(x, plan);
-  const at::Tensor hidden = swiglu_of(grouped_product(rows, as_variable(gate_up), plan.ends));
-  const at::Tensor weighted = (hidden * SortWeights::apply(weights, plan)).to(hidden.scalar_type());
+  const at::Tensor weighted = AtenSwiglu::apply(grouped_product(rows, as_variable(gate_up), plan.ends),
+                                                std::optional(SortWeights::apply(weights, plan)));
   const at::Tensor y = Combine::apply(grouped_product(weighted, as_variable(down), plan.ends), plan);
   return addend.defined() ? addend + y : y;
 }

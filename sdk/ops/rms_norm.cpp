@@ -1,8 +1,10 @@
-// rms_norm: the CPU kernel for fp32 and fp64, ATen's operators elsewhere.
+// rms_norm: the CPU kernel for fp32 and fp64, ATen's fused kernels on a GPU, its plain operators elsewhere.
 
 #include "conclave/ops/rms_norm.hpp"
 
 #include <ATen/Dispatch.h>
+#include <ATen/ops/_fused_rms_norm.h>
+#include <ATen/ops/_fused_rms_norm_backward.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/rsqrt.h>
@@ -51,12 +53,41 @@ struct CpuRmsNorm : Function<CpuRmsNorm> {
   }
 };
 
+/// On a GPU: ATen's fused kernels over values widened to the accumulation type, so that bf16 activations meet a weight in the
+/// master's type without a rounding in between.
+struct GpuRmsNorm : Function<GpuRmsNorm> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const RmsNormState& state) {
+    const at::ScalarType wide = accumulation_type(x.scalar_type());
+    const auto [y, scale] = at::_fused_rms_norm(x.to(wide).contiguous(), {x.size(-1)}, weight.to(wide), state.eps);
+    context->save_for_backward({x, weight, scale});
+    keep(context, state);
+    return y.to(x.scalar_type());
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], &scale = saved[2];
+    const at::ScalarType wide = accumulation_type(x.scalar_type());
+    const bool wants_weight = context->needs_input_grad(1);
+    auto [dx, dweight] =
+        at::_fused_rms_norm_backward(gradients[0].to(wide).contiguous(), x.to(wide).contiguous(), {x.size(-1)}, scale,
+                                     weight.to(wide), {context->needs_input_grad(0), wants_weight});
+    if (wants_weight) {
+      GradSink* const sink = kept<RmsNormState>(context).sink;
+      dweight = deliver(sink, sink != nullptr ? dweight : dweight.to(weight.scalar_type()));
+    }
+    return {dx.defined() ? dx.to(x.scalar_type()) : dx, wants_weight ? dweight : at::Tensor{}, at::Tensor{}};
+  }
+};
+
 } // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const BoundParam& weight, double eps) {
   if (has_cpu_kernel(x) && weight.value.scalar_type() == x.scalar_type()) {
     return CpuRmsNorm::apply(x, weight.value, RmsNormState{weight.sink, eps});
   }
+  if (x.is_cuda()) return GpuRmsNorm::apply(x, weight.value, RmsNormState{weight.sink, eps});
   const at::Tensor wide = x.to(accumulation_type(x.scalar_type()));
   const at::Tensor scale = wide.square().mean(-1, true).add(eps).rsqrt();
   return (wide * scale * as_variable(weight)).to(x.scalar_type());

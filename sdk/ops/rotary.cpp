@@ -3,8 +3,8 @@
 #include "conclave/ops/rotary.hpp"
 
 #include <ATen/Dispatch.h>
+#include <ATen/ops/addcmul.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/outer.h>
@@ -18,13 +18,29 @@
 namespace conclave::ops {
 namespace {
 
-/// x [B, S, H, D]; cos, sin [B, S, 1, D / 2].
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+/// Turns pairs (low, high) by the angle, or back (direction -1), with ATen's operators: x [B, S, H, D]; cos, sin
+/// [B, S, 1, D / 2] in the accumulation type, in which it computes; one rounding to x's type at the end.
+at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, int direction) {
   const std::int64_t half = x.size(-1) / 2;
-  const at::Tensor wide = x.to(cos.scalar_type());
-  const at::Tensor low = wide.narrow(-1, 0, half), high = wide.narrow(-1, half, half);
-  return at::cat(at::TensorList{low * cos - high * sin, high * cos + low * sin}, -1).to(x.scalar_type());
+  const at::Tensor low = x.narrow(-1, 0, half), high = x.narrow(-1, half, half);
+  at::Tensor y = at::empty_like(x, at::MemoryFormat::Contiguous);
+  at::Tensor y_low = y.narrow(-1, 0, half), y_high = y.narrow(-1, half, half);
+  at::addcmul_out(y_low, low * cos, high, sin, -direction);
+  at::addcmul_out(y_high, high * cos, low, sin, direction);
+  return y;
 }
+
+struct Rotate : Function<Rotate> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cos,
+                            const at::Tensor& sin) {
+    context->save_for_backward({cos, sin});
+    return turn(x, cos, sin, 1);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    return {turn(gradients[0], saved[0], saved[1], -1), at::Tensor{}, at::Tensor{}};
+  }
+};
 
 struct RotaryState {
   cpu::RotaryShape shape;
@@ -139,7 +155,7 @@ Qkv split_rotary(const at::Tensor& qkv, std::int64_t heads, std::int64_t kv_head
   const at::Tensor positions = position_ids.reshape({-1});
   const at::Tensor cos = table.cos.index_select(0, positions).view({batch, length, 1, width / 2});
   const at::Tensor sin = table.sin.index_select(0, positions).view({batch, length, 1, width / 2});
-  return {rotate(query, cos, sin), rotate(key, cos, sin), parts[2].contiguous()};
+  return {Rotate::apply(query, cos, sin), Rotate::apply(key, cos, sin), parts[2].contiguous()};
 }
 
 } // namespace conclave::ops

@@ -13,7 +13,7 @@ import unittest
 from harness import CONCLAVE, ConclaveTest, metrics
 
 ORACLES = pathlib.Path(os.environ.get("CONCLAVE_ORACLES", ""))
-PLAIN = "{layers: 2, width: 32, heads: 4, kv_heads: 2, head_width: 8, experts: 4, top_k: 2, expert_width: 32}"
+PLAIN = "{experts: 4, hierarchy: null}"
 DOCUMENT = "a river stone walks"
 
 # Mean negative log likelihood of one document, as transformers computes it from the exported folder.

@@ -54,7 +54,7 @@ def read(url):
 
 class Monitors(ConclaveTest):
     def start_training(self, port, *settings):
-        process = self.start("--run-dir", self.dir / "run", "--quiet", "--set", "train.steps=1M", "--set", "evaluate.every=500",
+        process = self.start("--run-dir", self.dir / "run", "--quiet", "--set", "train.steps=1M", "--set", "evaluate.every=20",
                              "--set", "checkpoint.with.every=1M", *settings, "--set",
                              f"monitors=[{{use: monitor/jsonl}}, {{use: monitor/prometheus, with: {{listen: '127.0.0.1:{port}'}}}}]")
         self.addCleanup(process.communicate)

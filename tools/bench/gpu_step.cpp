@@ -1,8 +1,10 @@
 // bench_gpu_step: tokens a second of forward and backward (bf16, fp32 main gradients, no optimizer) of a model on one GPU,
 // beside the matmul ceiling of the same GPU measured in the same run.
 //
-//   bench_gpu_step MODEL.so BATCH LENGTH [recompute] [LAYERS]      shape R1 otherwise: 24 layers, width 2048, 16 heads and 4 kv heads
-//                                                      of 128, 16 experts top-2 of 1408, vocabulary 32000
+//   bench_gpu_step MODEL.so BATCH LENGTH [recompute|keep] [LAYERS] [TRACE.json]
+//
+// Shape R1 otherwise: 24 layers, width 2048, 16 heads and 4 kv heads of 128, 16 experts top-2 of 1408, vocabulary 32000.
+// TRACE.json gets the kernels of one more repetition (Chrome trace, from torch's profiler).
 //
 // Prints one line a figure; times are medians of 10 repetitions after 3. What this is not: a training run; see cpu_step for
 // whole steps.
@@ -18,6 +20,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,6 +28,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -77,7 +81,7 @@ double matmul_ceiling(at::Device device) {
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: bench_gpu_step MODEL.so BATCH LENGTH [recompute|keep] [LAYERS]\n");
+    std::fprintf(stderr, "usage: bench_gpu_step MODEL.so BATCH LENGTH [recompute|keep] [LAYERS] [TRACE.json]\n");
     return 2;
   }
   const std::int64_t rows = std::atoll(argv[2]), length = std::atoll(argv[3]), vocabulary = 32000;
@@ -138,7 +142,7 @@ int main(int argc, char** argv) {
   batch.global_loss_tokens = rows * length;
   batch.global_sequences = rows;
 
-  const double seconds = median_seconds(device, [&] {
+  const auto step = [&] {
     buffers.zero_counters();
     for (train::ParameterSlot& slot : storage->slots()) {
       slot.sink.begin_step();
@@ -155,12 +159,24 @@ int main(int argc, char** argv) {
       seeds.push_back(at::full({}, loss.weight / normaliser, loss.sum.options()));
     }
     torch::autograd::backward(roots, seeds);
-  });
+  };
+  const double seconds = median_seconds(device, step);
   const double tokens = static_cast<double>(rows * length) / seconds;
   const double flops = 3 * summary.forward_flops_per_token * tokens;
   std::printf("R1 forward+backward, bf16, batch %lld x %lld%s: %.1f ms, %.0f tokens/s, %.1f TFLOP/s (%.2f GFLOP a token), %.1f %% of the ceiling\n",
               static_cast<long long>(rows), static_cast<long long>(length), recompute ? ", recompute" : "", 1e3 * seconds, tokens,
               flops / 1e12, 3 * summary.forward_flops_per_token / 1e9, 100 * flops / ceiling);
+  if (argc > 6) {
+    namespace profiler = torch::autograd::profiler;
+    const profiler::ProfilerConfig config(profiler::ProfilerState::KINETO);
+    const std::set<profiler::ActivityType> activities{profiler::ActivityType::CPU, profiler::ActivityType::CUDA};
+    const c10::impl::VirtualGuardImpl guard(device.type());
+    profiler::prepareProfiler(config, activities);
+    profiler::enableProfiler(config, activities);
+    step();
+    guard.synchronizeDevice(device.index());
+    profiler::disableProfiler()->save(argv[6]);
+  }
   std::fflush(stdout);
   std::_Exit(0); // the driver's tear-down order is not what is measured
 }
