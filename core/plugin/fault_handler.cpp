@@ -24,6 +24,13 @@ constexpr std::array<Fault, 5> faults{{{SIGSEGV, "SIGSEGV (bad memory access)"},
                                        {SIGILL, "SIGILL (an instruction this CPU lacks)"},
                                        {SIGABRT, "SIGABRT (abort)"}}};
 
+// A sanitizer's own report says more.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitizer_reports = true;
+#else
+constexpr bool sanitizer_reports = false;
+#endif
+
 void write_text(const char* text) noexcept {
   // The process is ending: a failed write has nobody to be told to.
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, std::strlen(text));
@@ -60,7 +67,7 @@ struct FaultHandler::Saved {
 };
 
 FaultHandler::FaultHandler() {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  if (sanitizer_reports) return;
   saved_ = std::make_unique<Saved>();
   stack_t stack{};
   stack.ss_sp = saved_->memory.data();
@@ -73,7 +80,6 @@ FaultHandler::FaultHandler() {
     ::sigemptyset(&action.sa_mask);
     ::sigaction(faults[i].number, &action, &saved_->actions[i]);
   }
-#endif
 }
 
 FaultHandler::~FaultHandler() {

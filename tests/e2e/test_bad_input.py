@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import socket
+import subprocess
 
 from harness import ConclaveTest, TINY, write_corpus
 
@@ -53,6 +55,33 @@ class BadInput(ConclaveTest):
         (self.dir / "file").write_text("in the way")
         said = self.run_conclave("--run-dir", "file/run", code=5)
         self.assertIn("--run-dir", said)
+
+    def test_a_run_directory_that_is_read_only(self):
+        folder = self.dir / "read-only"
+        folder.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)], text=True, capture_output=True)
+        if done.returncode != 0:
+            self.skipTest(f"cannot mount a tmpfs here: {done.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", "-l", str(folder)])
+        said = self.run_conclave("--run-dir", folder / "run", code=5)
+        self.assertIn("Read-only file system", said)
+        self.assertIn("--run-dir", said)
+
+    def test_a_port_in_use(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            said = self.run_conclave("--run-dir", "run", "--set",
+                                     f"monitors=[{{use: monitor/prometheus, with: {{listen: '127.0.0.1:{port}'}}}}]", code=3)
+        self.assertIn(f"port {port} of 127.0.0.1 is in use", said)
+        self.run_conclave("--run-dir", "run", "--stop-after", 1)
+
+    def test_another_vocabulary_than_the_checkpoints(self):
+        self.run_conclave("--run-dir", "run", "--stop-after", 4)
+        other = ("--set", "data.tokenizer={use: tokenizer/bytes, with: {padding: false}}")
+        for arguments in ((), ("--allow-change",)):
+            said = self.run_conclave("--run-dir", "run", "--resume", *arguments, *other, code=2)
+            self.assertIn("a vocabulary of 259 tokens, the experiment's tokenizer one of 258", said)
+        self.run_conclave("--run-dir", "run", "--resume")
 
     def test_more_ranks_than_this_version_runs(self):
         said = self.run_conclave("--run-dir", "run", "--set", "parallel.tensor=2", code=3)
