@@ -4,7 +4,6 @@
 //
 // What this is: one side of cpu_step_pytorch.py, which runs both in turn and prints the medians. What this is not: a test.
 #include <ATen/Parallel.h>
-#include <dlfcn.h>
 
 #include <chrono>
 #include <cstdio>
@@ -13,7 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "conclave/random.hpp"
-#include "conclave/testkit.hpp"
+#include "support/plugins_from_json.hpp"
 #include "train/step_engine.hpp"
 
 namespace {
@@ -21,36 +20,11 @@ namespace {
 using namespace conclave;
 using Json = nlohmann::json;
 
-Value to_value(const Json& json) {
-  if (json.is_object()) {
-    std::vector<Value::Member> members;
-    for (const auto& [key, item] : json.items()) members.push_back({key, {}, to_value(item)});
-    return Value::map(std::move(members));
-  }
-  if (json.is_array()) {
-    std::vector<Value> items;
-    for (const Json& item : json) items.push_back(to_value(item));
-    return Value::list(std::move(items));
-  }
-  return Value::scalar(json.is_string() ? json.get<std::string>() : json.dump());
-}
-
 template <class T>
 T need(Result<T> result) {
   if (result.ok()) return std::move(result).value();
   std::fprintf(stderr, "%s\n", result.error().render().c_str());
   std::exit(1);
-}
-
-template <class K>
-std::shared_ptr<K> load(testkit::FakeHost& host, const char* file, const char* id, const Json& with) {
-  void* library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    std::fprintf(stderr, "%s\n", dlerror());
-    std::exit(3);
-  }
-  const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, plugin_entry_symbol));
-  return need(testkit::make<K>(testkit::descriptor_of(entry, id), host, to_value(with)));
 }
 
 data::HostStep make_step(std::int64_t index, const Json& train) {
@@ -90,15 +64,14 @@ int main(int argc, char** argv) {
   const int steps = std::atoi(argv[2]);
   if (argc > 3) at::set_num_threads(std::atoi(argv[3]));
   const Json& train = shape["train"];
-  testkit::FakeHost host;
-  const auto model = load<Model>(host, MODEL_FILE, "model/moe-transformer", shape["model"]);
+  const auto model = testing::load_plugin<Model>(MODEL_FILE, "model/moe-transformer", shape["model"]);
   StageRequest request;
   request.shape = {train["vocabulary"].get<std::int64_t>(), train["length"].get<std::int64_t>()};
   EngineSettings settings;
   settings.loss.label_smoothing = train["label_smoothing"].get<double>();
   settings.clip_grad_norm = train["clip"].get<double>();
   const auto engine = need(make_step_engine(settings, need(model->make_stage(request)),
-                                            load<Optimizer>(host, OPTIMIZER_FILE, "optimizer/adamw", shape["adamw"]),
+                                            testing::load_plugin<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", shape["adamw"]),
                                             "optimizer/adamw", nullptr, "model/moe-transformer"));
   for (int i = -1; i < steps; ++i) {
     const data::HostStep step = make_step(i + 1, train);

@@ -2,60 +2,18 @@
 
 #include "warmup_cosine.hpp"
 
-#include <gtest/gtest.h>
+#include "golden/scheduler/schedule_checks.hpp"
 
-#include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
-
-#include "conclave/testkit.hpp"
-
-namespace conclave {
+namespace conclave::testing {
 namespace {
 
 constexpr const char* id = "scheduler/warmup-cosine";
 
-Value options_of(const nlohmann::json& with) {
-  std::vector<Value::Member> members;
-  for (const auto& [key, value] : with.items())
-    members.push_back({key, {}, Value::scalar(value.is_string() ? value.get<std::string>() : value.dump())});
-  return Value::map(std::move(members));
-}
-
-std::shared_ptr<Scheduler> make_scheduler(const Value& with, const testkit::Children& children = {}) {
-  testkit::FakeHost host;
-  auto made = testkit::make<Scheduler>(testkit::this_library(id), host, with, children);
-  if (!made.ok()) throw std::runtime_error(made.error().render());
-  return *made;
-}
-
-TEST(Schedule, EqualsPyTorchFor100Steps) {
-  const auto golden = nlohmann::json::parse(std::ifstream(GOLDEN_FILE));
-  const ScheduleExtent extent{golden["steps"].get<std::int64_t>(), golden["peak"].get<double>()};
-  int cases = 0;
-  for (const auto& item : golden["cases"]) {
-    if (item["id"] != id) continue;
-    ++cases;
-    const auto scheduler = make_scheduler(options_of(item["with"]));
-    for (std::int64_t step = 0; step < extent.total_steps; ++step)
-      EXPECT_NEAR(scheduler->learning_rate(step, extent), item["rates"][static_cast<std::size_t>(step)].get<double>(),
-                  1e-13 * extent.peak)
-          << item["with"] << " step " << step;
-  }
-  EXPECT_GT(cases, 0);
-}
-
-TEST(Schedule, IsFiniteEverywhereEvenPastTheEnd) {
-  const auto scheduler = make_scheduler(Value{});
-  for (const std::int64_t total : {1, 2, 3, 100})
-    for (const std::int64_t step : {0, 1, 2, 3, 99, 100, 101, 100000}) {
-      const double rate = scheduler->learning_rate(step, {total, 1e-3});
-      EXPECT_TRUE(std::isfinite(rate) && rate >= 0 && rate <= 1e-3) << total << " " << step << " " << rate;
-    }
-}
+TEST(Schedule, EqualsPyTorchFor100Steps) { expect_pytorchs_rates(id); }
+TEST(Schedule, IsFiniteEverywhereEvenPastTheEnd) { expect_finite_rates(id); }
 
 TEST(Schedule, WarmUpStartsAboveZeroAndEndsAtThePeak) {
-  const auto scheduler = make_scheduler(testkit::map({{"warmup", 10}}));
+  const auto scheduler = make_scheduler(id, testkit::map({{"warmup", 10}}));
   EXPECT_DOUBLE_EQ(scheduler->learning_rate(0, {100, 1.0}), 0.1);
   EXPECT_DOUBLE_EQ(scheduler->learning_rate(9, {100, 1.0}), 1.0);
   EXPECT_EQ(scheduler->warmup_steps({100, 1.0}), 10);
@@ -63,4 +21,4 @@ TEST(Schedule, WarmUpStartsAboveZeroAndEndsAtThePeak) {
 }
 
 } // namespace
-} // namespace conclave
+} // namespace conclave::testing

@@ -6,14 +6,13 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "conclave/testkit.hpp"
+#include "support/plugins_from_json.hpp"
 #include "train/step_engine.hpp"
 
 namespace conclave {
@@ -21,31 +20,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-Value to_value(const Json& json) {
-  if (json.is_object()) {
-    std::vector<Value::Member> members;
-    for (const auto& [key, item] : json.items()) members.push_back({key, {}, to_value(item)});
-    return Value::map(std::move(members));
-  }
-  if (json.is_array()) {
-    std::vector<Value> items;
-    for (const Json& item : json) items.push_back(to_value(item));
-    return Value::list(std::move(items));
-  }
-  return Value::scalar(json.is_string() ? json.get<std::string>() : json.dump());
-}
-
-// A plugin from its library, as the host would load it; libraries are never unloaded.
-template <class K>
-std::shared_ptr<K> load(const char* file, const char* id, const Json& with) {
-  static testkit::FakeHost host;
-  void* library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) throw std::runtime_error(dlerror());
-  const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, plugin_entry_symbol));
-  auto made = testkit::make<K>(testkit::descriptor_of(entry, id), host, to_value(with));
-  if (!made.ok()) throw std::runtime_error(made.error().render());
-  return *made;
-}
+using testing::load_plugin;
 
 std::vector<std::int64_t> read_tokens() {
   std::ifstream file(CURVE_DIR "/tokens.txt");
@@ -86,7 +61,7 @@ data::HostStep make_step(const std::vector<std::int64_t>& stream, std::int64_t i
 
 std::unique_ptr<StepEngine> make_engine(const Json& golden, at::ScalarType compute) {
   const Json& train = golden["train"];
-  const auto model = load<Model>(MODEL_FILE, "model/moe-transformer", golden["model"]);
+  const auto model = load_plugin<Model>(MODEL_FILE, "model/moe-transformer", golden["model"]);
   StageRequest request;
   request.shape = {train["vocabulary"].get<std::int64_t>(), train["length"].get<std::int64_t>()};
   request.compute = request.master = compute;
@@ -99,10 +74,10 @@ std::unique_ptr<StepEngine> make_engine(const Json& golden, at::ScalarType compu
   settings.loss = {train["label_smoothing"].get<double>(), train["z_loss"].get<double>()};
   settings.clip_grad_norm = train["clip"].get<double>();
   settings.total_steps = train["steps"].get<std::int64_t>();
-  auto engine = make_step_engine(settings, std::move(stage).value(),
-                                 load<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", golden["adamw"]), "optimizer/adamw",
-                                 load<Scheduler>(SCHEDULER_FILE, "scheduler/warmup-cosine", golden["schedule"]),
-                                 "model/moe-transformer");
+  auto engine = make_step_engine(
+      settings, std::move(stage).value(), load_plugin<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", golden["adamw"]),
+      "optimizer/adamw", load_plugin<Scheduler>(SCHEDULER_FILE, "scheduler/warmup-cosine", golden["schedule"]),
+      "model/moe-transformer");
   if (!engine.ok()) throw std::runtime_error(engine.error().render());
   return std::move(engine).value();
 }
