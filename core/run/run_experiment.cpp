@@ -74,11 +74,9 @@ class Run {
   /// A bug of a plugin gets the name of its file.
   Error with_library(Error error) const {
     if (error.code != Code::internal || !error.fix.empty()) return error;
-    for (const std::string& id : registry_.ids("")) {
-      if (error.where != id) continue;
-      error.fix = "a bug of the plugin in " + registry_.file_of(id).string() +
+    if (const fs::path file = registry_.file_of(error.where); !file.empty())
+      error.fix = "a bug of the plugin in " + file.string() +
                   ": tell its author, or use another; the run's log and record.json say what ran";
-    }
     return error;
   }
 
