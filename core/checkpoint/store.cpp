@@ -2,7 +2,6 @@
 
 #include "checkpoint/store.hpp"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,28 +13,12 @@
 #include "checkpoint/file_io.hpp"
 #include "checkpoint/staging.hpp"
 #include "checkpoint/writer.hpp"
+#include "conclave/signal_mask.hpp"
 
 namespace conclave {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Blocks every signal in the calling thread while it lives: the run's signals belong to its main thread, and a write
-/// beyond the limit of a file's size is to be an error (EFBIG) instead of SIGXFSZ.
-class SignalMask {
- public:
-  SignalMask() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalMask() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalMask(const SignalMask&) = delete;
-  SignalMask& operator=(const SignalMask&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 class FolderStore final : public CheckpointStore {
  public:

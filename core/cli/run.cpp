@@ -54,8 +54,7 @@ void add_run_verb(CLI::App& app, CliContext& context) {
       ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
       ->take_last()
       ->capture_default_str();
-  verb->add_flag("--quiet", arguments->request.quiet,
-                 "Only warnings and errors of the host on the console; monitors report as ever");
+  verb->add_flag("--quiet", arguments->request.quiet, "Only warnings and errors on the console");
   verb->add_flag("--trace", arguments->request.trace, "Write trace.0.json (Chrome trace) into the run directory");
   verb->add_flag("--allow-change", arguments->request.allow_change,
                  "Resume although the experiment changed in what affects the numbers");

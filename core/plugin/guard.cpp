@@ -50,4 +50,11 @@ Error describe_current_exception(const char* plugin, const char* call) {
   }
 }
 
+Error blame_library(Error error, std::string_view library) {
+  if (error.code == Code::internal && error.fix.empty() && !library.empty())
+    error.fix = "a bug of the plugin in " + std::string(library) +
+                ": tell its author with the run's log and record.json, or leave the plugin out";
+  return error;
+}
+
 } // namespace conclave

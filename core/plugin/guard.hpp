@@ -34,6 +34,10 @@ class BreadcrumbScope {
   Breadcrumb previous_;
 };
 
+/// An internal error without a remedy is a bug of the plugin it names: gives it the plugin's file and whom to tell. Any
+/// other error, and an empty `library`, is left as it is.
+Error blame_library(Error error, std::string_view library);
+
 /// `plugin` and `call` must outlive the call (ids live in descriptors; calls are literals).
 Error describe_current_exception(const char* plugin, const char* call);
 

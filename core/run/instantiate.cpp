@@ -17,9 +17,7 @@ Error located(Error error, const PluginBlock& block) {
   // An error that already names a place of its own (a file the plugin read) keeps it in its text.
   if (!error.where.empty() && error.where != block.id) error.what = error.where + ": " + error.what;
   error.where = place_of(block);
-  if (error.fix.empty() && error.code == Code::internal && !block.descriptor->library.empty())
-    error.fix = "a bug of the plugin in " + block.descriptor->library + ": tell its author, or leave the block out";
-  return error;
+  return blame_library(std::move(error), block.descriptor->library);
 }
 
 /// An instance and the options it may still refer to.

@@ -46,7 +46,7 @@ class Run {
     std::string reason = "done";
     std::int64_t step = 0;
     if (!outcome.ok()) {
-      const Error error = with_library(outcome.error());
+      const Error error = blame_library(outcome.error(), registry_.file_of(outcome.error().where).string());
       code = exit_code(error.code);
       reason = error.render();
       if (error.code == Code::internal && error.fix.empty())
@@ -71,15 +71,6 @@ class Run {
   }
 
  private:
-  /// A bug of a plugin gets the name of its file.
-  Error with_library(Error error) const {
-    if (error.code != Code::internal || !error.fix.empty()) return error;
-    if (const fs::path file = registry_.file_of(error.where); !file.empty())
-      error.fix = "a bug of the plugin in " + file.string() +
-                  ": tell its author, or use another; the run's log and record.json say what ran";
-    return error;
-  }
-
   Result<LoopOutcome> phases() {
     CONCLAVE_ASSIGN(const RankInfo ranks,
                     resolve_ranks([](const char* name) -> const char* { return std::getenv(name); }));
@@ -295,6 +286,7 @@ class Run {
     info.attempt = directory_->attempt();
     info.parameters = summary_.parameters;
     info.active_parameters = summary_.active_parameters;
+    info.quiet = request_.quiet;
     for (const auto& [key, setting] : experiment_.settings) info.settings.emplace_back(key, setting.value);
     return observer_->start(info);
   }

@@ -3,7 +3,9 @@
 #include "run/training_loop.hpp"
 
 #include <chrono>
+#include <optional>
 
+#include "launch/host_waits.hpp"
 #include "plugin/guard.hpp"
 
 namespace conclave {
@@ -69,7 +71,13 @@ class Loop {
     StepResult result;
     {
       const auto span = in_.trace->span("step", step_);
+      // The second step of an attempt tells: in the first, caches and workspaces are made.
+      std::optional<HostWaits> waits;
+      if (step_ == in_.first_step + 1) waits.emplace();
       CONCLAVE_ASSIGN(result, in_.engine->step(batch));
+      if (waits && waits->count())
+        in_.log->info("in step " + std::to_string(step_ + 1) + " the host waited " + std::to_string(*waits->count()) +
+                      " times for the GPU; once is needed to read the metrics");
     }
     ++step_;
     skipped_in_row_ = result.applied ? 0 : skipped_in_row_ + 1;

@@ -33,8 +33,8 @@ class Run(ConclaveTest):
         self.run_conclave("--run-dir", "second", experiment=self.dir / "first/resolved.yaml")
         self.assert_same_metrics(self.dir / "first", self.dir / "second")
 
-    def test_shares_are_exact_in_every_batch(self):
-        self.run_conclave("--run-dir", "run", "--quiet")
+    def test_shares_are_exact_in_every_batch_and_quiet_is_silent(self):
+        self.assertEqual(self.run_conclave("--run-dir", "run", "--quiet"), "")
         with open(self.dir / "run/metrics.jsonl") as lines:
             shares = [json.loads(line).get("domain_share_by_domain") for line in lines]
         shares = [s for s in shares if s]

@@ -61,6 +61,8 @@ Console::Console(HostContext&, const Options& options)
     : options_(options), descriptor_(options.stream == Stream::standard_output ? STDOUT_FILENO : STDERR_FILENO) {}
 
 Status Console::start(const RunInfo& run) {
+  quiet_ = run.quiet;
+  if (quiet_) return {};
   const bool terminal = ::isatty(descriptor_) == 1 && environment("TERM") != "dumb";
   bar_ = options_.style == Style::bar || (options_.style == Style::automatic && terminal);
   colour_ = terminal && environment("NO_COLOR").empty();
@@ -95,6 +97,7 @@ bool Console::plain_due(std::int64_t step, Clock::time_point now) const {
 }
 
 Status Console::step(const StepReport& report) {
+  if (quiet_) return {};
   update_rates(report);
   const auto now = Clock::now();
   if (!bar_) {
@@ -112,11 +115,13 @@ Status Console::step(const StepReport& report) {
 }
 
 Status Console::evaluation(const EvaluationReport& report) {
+  if (quiet_) return {};
   erase_bar();
   return write(evaluation_table(report));
 }
 
 Status Console::checkpoint(std::int64_t step, const std::string& path) {
+  if (quiet_) return {};
   erase_bar();
   return write_line((colour_ ? dim : "") + ("checkpoint of step " + std::to_string(step) + ": " + path) +
                     (colour_ ? reset : ""));

@@ -44,7 +44,7 @@ class Console final : public Monitor {
 
   Options options_;
   int descriptor_;
-  bool bar_ = false, colour_ = false, unicode_ = false;
+  bool quiet_ = false, bar_ = false, colour_ = false, unicode_ = false;
   bool drawn_ = false; ///< the progress line is on the screen
   std::string last_bar_;
   Progress progress_;

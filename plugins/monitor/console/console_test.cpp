@@ -139,7 +139,7 @@ class Captured {
   std::string text_;
 };
 
-std::string run(Captured::Kind kind, const Value& with, std::int64_t steps = 30) {
+std::string run(Captured::Kind kind, const Value& with, std::int64_t steps = 30, bool quiet = false) {
   testkit::FakeHost host;
   auto made = testkit::make<Monitor>(testkit::this_library("monitor/console"), host, with);
   if (!made.ok()) throw std::runtime_error(made.error().render());
@@ -150,6 +150,7 @@ std::string run(Captured::Kind kind, const Value& with, std::int64_t steps = 30)
   info.total_steps = steps;
   info.parameters = 1'200'000;
   info.active_parameters = 300'000;
+  info.quiet = quiet;
   EXPECT_TRUE(monitor->start(info).ok());
   for (std::int64_t step = 1; step <= steps; ++step) EXPECT_TRUE(monitor->step(report_of(step)).ok());
   EXPECT_TRUE(monitor->checkpoint(steps, "/run/step").ok());
@@ -170,6 +171,11 @@ TEST(Console, PlainLinesOnAPipe) {
   EXPECT_EQ(text.substr(0, text.find('\n')), "quick: 30 steps, 1.2M parameters (300k active)");
   EXPECT_EQ(count(text, "loss"), 4u); // the first, 10, 20, 30
   EXPECT_EQ(count(text, "checkpoint of step 30: /run/step"), 1u);
+}
+
+TEST(Console, QuietWritesNothing) {
+  for (const auto kind : {Captured::Kind::pipe, Captured::Kind::terminal})
+    EXPECT_EQ(run(kind, testkit::map({{"every", 1}}), 30, true), "");
 }
 
 TEST(Console, EveryStepWithoutAnInterval) {

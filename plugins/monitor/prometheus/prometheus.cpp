@@ -2,35 +2,19 @@
 
 #include "prometheus.hpp"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <chrono>
 #include <exception>
 #include <map>
 #include <thread>
 
+#include "conclave/signal_mask.hpp"
+
 namespace conclave::prometheus_monitor {
 namespace {
 
 constexpr int ports_to_try = 100;
 const std::vector<double> step_seconds_bounds = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300};
-
-/// Blocks signals while the server's threads are made: the run's signals belong to its own threads.
-class SignalMask {
- public:
-  SignalMask() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalMask() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalMask(const SignalMask&) = delete;
-  SignalMask& operator=(const SignalMask&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();

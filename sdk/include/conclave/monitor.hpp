@@ -53,6 +53,7 @@ struct RunInfo {
   std::int64_t parameters = 0;
   std::int64_t active_parameters = 0;
   int rank = 0, world_size = 1;
+  bool quiet = false; ///< the user asked for silence (--quiet): write nothing to the terminal but what went wrong
   std::vector<std::pair<std::string, std::string>> settings; ///< dotted key and text of the resolved experiment
 };
 
