@@ -41,11 +41,14 @@ Plan make_plan(const at::Tensor& experts, std::int64_t expert_count) {
   return plan;
 }
 
-/// Sum over a token's choices, accumulated in fp32: [T K, D] sorted rows -> [T, D].
+/// Sum over a token's choices, accumulated in fp32 and rounded once: [T K, D] sorted rows -> [T, D]. Rows are picked choice by
+/// choice, so that each choice is one block.
 at::Tensor reduce_choices(const at::Tensor& rows, const at::Tensor& position) {
-  const at::Tensor picked = rows.index_select(0, position.reshape({-1}));
-  return picked.view({position.size(0), position.size(1), rows.size(1)})
-      .sum(at::IntArrayRef{1}, false, rows.scalar_type()); // ATen adds in fp32 and rounds once
+  const std::int64_t tokens = position.size(0), choices = position.size(1);
+  const at::Tensor picked = rows.index_select(0, position.t().reshape({-1})).view({choices, tokens, rows.size(1)});
+  if (choices == 1) return picked.select(0, 0);
+  if (choices == 2) return picked.select(0, 0).add(picked.select(0, 1));
+  return picked.sum(at::IntArrayRef{0}, false, rows.scalar_type());
 }
 
 /// Tokens to sorted rows; the adjoint is reduce_choices, so that the backward pass needs no atomics.
@@ -213,8 +216,7 @@ struct AtenSwiglu : Function<AtenSwiglu> {
     const at::Tensor gate = x.narrow(-1, 0, half), up = x.narrow(-1, half, half), silu = at::silu(gate);
     at::Tensor dy = gradients[0], dweights;
     if (weights.defined()) {
-      if (context->needs_input_grad(1))
-        dweights = (dy.to(weights.scalar_type()) * (silu * up)).sum(at::IntArrayRef{-1}, true);
+      if (context->needs_input_grad(1)) dweights = dot_of_rows(dy, silu * up, weights.scalar_type());
       dy = narrow_product(dy, weights);
     }
     const at::Tensor dx = at::empty_like(x, at::MemoryFormat::Contiguous);
@@ -225,6 +227,13 @@ struct AtenSwiglu : Function<AtenSwiglu> {
   }
 
  private:
+  /// [R, N] times [R, N] -> [R, 1] in `type`, summed in fp32. A product of two bf16 numbers may be rounded to bf16 like them;
+  /// one of two fp16 numbers could leave that type's range.
+  static at::Tensor dot_of_rows(const at::Tensor& a, const at::Tensor& b, at::ScalarType type) {
+    const at::Tensor product = a.scalar_type() == at::kHalf ? a.to(type) * b : a * b;
+    return product.sum(at::IntArrayRef{-1}, true, type);
+  }
+
   /// The product in the wider type, rounded to a's.
   static at::Tensor narrow_product(const at::Tensor& a, const at::Tensor& b) {
     at::Tensor product = at::empty_like(a, at::MemoryFormat::Contiguous);

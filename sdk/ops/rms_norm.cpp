@@ -53,26 +53,25 @@ struct CpuRmsNorm : Function<CpuRmsNorm> {
   }
 };
 
-/// On a GPU: ATen's fused kernels over values widened to the accumulation type, so that bf16 activations meet a weight in the
-/// master's type without a rounding in between.
+/// On a GPU: ATen's fused kernels, which compute in fp32 and take the weight in x's type. A weight's gradient is a sum over
+/// all tokens: it may leave fp16's range, so that type's backward pass is widened first.
 struct GpuRmsNorm : Function<GpuRmsNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const RmsNormState& state) {
-    const at::ScalarType wide = accumulation_type(x.scalar_type());
-    const auto [y, scale] = at::_fused_rms_norm(x.to(wide).contiguous(), {x.size(-1)}, weight.to(wide), state.eps);
+    const auto [y, scale] = at::_fused_rms_norm(x.contiguous(), {x.size(-1)}, weight.to(x.scalar_type()), state.eps);
     context->save_for_backward({x, weight, scale});
     keep(context, state);
-    return y.to(x.scalar_type());
+    return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &scale = saved[2];
-    const at::ScalarType wide = accumulation_type(x.scalar_type());
+    const at::ScalarType type = x.scalar_type() == at::kHalf ? at::kFloat : x.scalar_type();
     const bool wants_weight = context->needs_input_grad(1);
     auto [dx, dweight] =
-        at::_fused_rms_norm_backward(gradients[0].to(wide).contiguous(), x.to(wide).contiguous(), {x.size(-1)}, scale,
-                                     weight.to(wide), {context->needs_input_grad(0), wants_weight});
+        at::_fused_rms_norm_backward(gradients[0].to(type).contiguous(), x.to(type).contiguous(), {x.size(-1)}, scale,
+                                     weight.to(type), {context->needs_input_grad(0), wants_weight});
     if (wants_weight) {
       GradSink* const sink = kept<RmsNormState>(context).sink;
       dweight = deliver(sink, sink != nullptr ? dweight : dweight.to(weight.scalar_type()));

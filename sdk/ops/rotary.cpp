@@ -3,12 +3,14 @@
 #include "conclave/ops/rotary.hpp"
 
 #include <ATen/Dispatch.h>
-#include <ATen/ops/addcmul.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/complex.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/view_as_complex.h>
+#include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
 
 #include "conclave/ops/rms_norm.hpp"
@@ -18,27 +20,29 @@
 namespace conclave::ops {
 namespace {
 
-/// Turns pairs (low, high) by the angle, or back (direction -1), with ATen's operators: x [B, S, H, D]; cos, sin
-/// [B, S, 1, D / 2] in the accumulation type, in which it computes; one rounding to x's type at the end.
-at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, int direction) {
+/// Pairs (low, high) as complex numbers, in the accumulation type: x [..., D] -> [..., D / 2].
+at::Tensor pairs_of(const at::Tensor& x) {
   const std::int64_t half = x.size(-1) / 2;
-  const at::Tensor low = x.narrow(-1, 0, half), high = x.narrow(-1, half, half);
-  at::Tensor y = at::empty_like(x, at::MemoryFormat::Contiguous);
-  at::Tensor y_low = y.narrow(-1, 0, half), y_high = y.narrow(-1, half, half);
-  at::addcmul_out(y_low, low * cos, high, sin, -direction);
-  at::addcmul_out(y_high, high * cos, low, sin, direction);
+  const at::Tensor halves = x.unflatten(-1, {2, half}).transpose(-1, -2);
+  at::Tensor pairs = at::empty(halves.sizes(), x.options().dtype(accumulation_type(x.scalar_type())));
+  pairs.copy_(halves);
+  return at::view_as_complex(pairs);
+}
+
+/// Turns every pair of x [B, S, H, D] by `turn` [B, S, 1, D / 2], unit complex numbers; one rounding to x's type at the end.
+at::Tensor turned(const at::Tensor& x, const at::Tensor& turn) {
+  at::Tensor y = at::empty(x.sizes(), x.options());
+  y.unflatten(-1, {2, x.size(-1) / 2}).transpose(-1, -2).copy_(at::view_as_real(pairs_of(x).mul_(turn)));
   return y;
 }
 
 struct Rotate : Function<Rotate> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cos,
-                            const at::Tensor& sin) {
-    context->save_for_backward({cos, sin});
-    return turn(x, cos, sin, 1);
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& turn) {
+    context->save_for_backward({turn});
+    return turned(x, turn);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const auto saved = context->get_saved_variables();
-    return {turn(gradients[0], saved[0], saved[1], -1), at::Tensor{}, at::Tensor{}};
+    return {turned(gradients[0], context->get_saved_variables()[0].conj()), at::Tensor{}};
   }
 };
 
@@ -153,9 +157,9 @@ Qkv split_rotary(const at::Tensor& qkv, std::int64_t heads, std::int64_t kv_head
     key = rms_norm(key, norm->key, norm->eps);
   }
   const at::Tensor positions = position_ids.reshape({-1});
-  const at::Tensor cos = table.cos.index_select(0, positions).view({batch, length, 1, width / 2});
-  const at::Tensor sin = table.sin.index_select(0, positions).view({batch, length, 1, width / 2});
-  return {Rotate::apply(query, cos, sin), Rotate::apply(key, cos, sin), parts[2].contiguous()};
+  const at::Tensor turn = at::complex(table.cos.index_select(0, positions), table.sin.index_select(0, positions))
+                              .view({batch, length, 1, width / 2});
+  return {Rotate::apply(query, turn), Rotate::apply(key, turn), parts[2].contiguous()};
 }
 
 } // namespace conclave::ops

@@ -5,8 +5,8 @@ in one run on one GPU.
     python3 tools/bench/gpu_step_pytorch.py BENCH_GPU_STEP MODEL.so [--batch 8] [--length 4096] [--compile]
 
 The peer is what a PyTorch user would write: F.linear, F.scaled_dot_product_attention, torch._grouped_mm over tokens sorted by
-expert, F.cross_entropy on all logits; bf16 weights, bf16 gradients. Ours accumulates weight gradients in fp32, which costs it
-memory traffic that the peer does not pay. One line a figure; medians of 10 repetitions after 3.
+expert, F.cross_entropy on all logits; bf16 weights. It runs twice: with bf16 gradients, and with gradients kept in fp32 as
+Conclave keeps them (each is copied to an fp32 one as soon as it is there). One line a figure; medians of 10 repetitions after 3.
 """
 import argparse
 import statistics
@@ -82,7 +82,7 @@ class Layer(torch.nn.Module):
         return x + self.experts(h.view(b * s, WIDTH)).view(b, s, WIDTH)
 
 
-def peer_seconds(batch, length, compiled):
+def peer_seconds(batch, length, compiled, main_gradients=False):
     torch.manual_seed(0)
     layers = torch.nn.ModuleList(Layer() for _ in range(LAYERS))
     table, head = (torch.nn.Parameter(torch.randn(VOCABULARY, WIDTH, device="cuda", dtype=torch.bfloat16) * 0.02) for _ in range(2))
@@ -92,6 +92,15 @@ def peer_seconds(batch, length, compiled):
     tokens, labels = (torch.randint(VOCABULARY, (batch, length), device="cuda") for _ in range(2))
     parameters = [*layers.parameters(), table, head, norm]
     run = [torch.compile(layer) for layer in layers] if compiled else layers
+
+    def widen(p):
+        p.main_grad.copy_(p.grad)
+        p.grad = None
+
+    if main_gradients:
+        for p in parameters:
+            p.main_grad = torch.zeros_like(p, dtype=torch.float32)
+            p.register_post_accumulate_grad_hook(widen)
 
     def step():
         for p in parameters:
@@ -129,11 +138,12 @@ def main():
             print(f"R1 batch {batch} x {args.length}: {who}: {1e3 * seconds:.1f} ms, {rate:.0f} tokens/s, {share:.1f} % of the ceiling{note}",
                   flush=True)
 
-        forms = [False, True] if args.compile else [False]
-        for compiled in forms:
-            who = "PyTorch compiled" if compiled else "PyTorch eager"
+        forms = [("PyTorch eager", False, False), ("PyTorch eager, gradients in fp32", False, True)]
+        if args.compile:
+            forms += [("PyTorch compiled", True, False), ("PyTorch compiled, gradients in fp32", True, True)]
+        for who, compiled, main_gradients in forms:
             try:
-                seconds, gigabytes = peer_seconds(batch, args.length, compiled)
+                seconds, gigabytes = peer_seconds(batch, args.length, compiled, main_gradients)
                 line(who, seconds, f", {gigabytes:.1f} GiB")
             except torch.cuda.OutOfMemoryError:
                 print(f"R1 batch {batch} x {args.length}: {who}: out of memory", flush=True)

@@ -11,6 +11,7 @@
 
 #include "conclave/scheduler.hpp"
 #include "conclave/testkit.hpp"
+#include "support/crash.hpp"
 
 namespace conclave {
 namespace {
@@ -35,22 +36,15 @@ void copy_into(const testkit::TemporaryDir& dir, const std::vector<std::string>&
     std::filesystem::copy_file(faults / (name + ".so"), dir.path() / (name + ".so"));
 }
 
-// How a child that touches bad memory ends: under the address sanitizer with its report.
-#ifdef __SANITIZE_ADDRESS__
-constexpr const char* crashed = "exited with 1";
-#else
-constexpr const char* crashed = "SIGSEGV";
-#endif
-
 TEST(Registry, QuarantinesEachFaultAndKeepsTheRest) {
   PluginRegistry registry(settings({faults}));
   registry.scan();
   const std::map<std::string, std::string> expected = {
       {"scheduler-wrong-fingerprint", "0123456789abcdef"},
       {"scheduler-looping-initialiser", "took longer than 3 s"},
-      {"scheduler-crashing-initialiser", crashed},
+      {"scheduler-crashing-initialiser", support::crashed},
       {"scheduler-exiting-initialiser", "ended the process without an answer"},
-      {"scheduler-crashing-table", crashed},
+      {"scheduler-crashing-table", support::crashed},
       {"scheduler-throwing-table", "the table is upside down"},
       {"scheduler-null-entry", "entry returned null"},
       {"scheduler-no-entry", "does not export conclave_plugin_entry"},

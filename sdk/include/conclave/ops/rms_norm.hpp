@@ -1,6 +1,7 @@
 // rms_norm: y = x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019).
 //
-// Statistics and products are computed in fp32 (fp64 for fp64) whatever the type of x.
+// Statistics and products are computed in fp32 (fp64 for fp64) whatever the type of x. For x in bf16 or fp16 on a GPU the
+// weight takes part rounded to x's type, as the weights of a product do; in bf16 its gradient comes rounded once, too.
 #pragma once
 
 #include <ATen/core/Tensor.h>
