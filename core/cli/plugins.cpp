@@ -106,7 +106,7 @@ std::string limits_of(const Json& option) {
 }
 
 std::string type_of(const Json& option) {
-  const std::string type = option.value("type", "");
+  std::string type = option.value("type", "");
   if (option.contains("kind")) return "a " + option.value("kind", "") + " plugin";
   if (option.contains("element")) return type + " of " + option.value("element", "");
   return type;

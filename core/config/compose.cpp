@@ -287,7 +287,7 @@ std::string item_name(const Value& item) {
 Value merge(const Value& earlier, const Value& later, const std::string& key, OverrideHistory& history,
             Diagnostics& diagnostics) {
   if (const Value* list = tagged_list(later)) {
-    const Value added = settle(*list);
+    Value added = settle(*list);
     if (earlier.is_null()) return added;
     if (!earlier.is_list()) {
       diagnostics.error(later.where(), key, later.members().front().key + " needs a list below it",

@@ -17,6 +17,7 @@ constexpr std::size_t groups_between_stop_checks = 4096;
 
 struct Pair {
   std::uint64_t key = 0, position = 0;
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 reads the 0 of a comparison category as a pointer
   friend auto operator<=>(const Pair&, const Pair&) = default;
 };
 
@@ -38,11 +39,11 @@ Result<std::vector<Pair>> collect(const StageContext& context, const FilterStage
   const Status done = ordered_parallel<std::vector<Pair>>(
       context.workers, static_cast<std::int64_t>(chunks.size()), context.request->stop,
       [&](std::int64_t chunk, int worker) -> Result<std::vector<Pair>> {
-        const auto [begin, end] = chunks[static_cast<std::size_t>(chunk)];
+        const Range part = chunks[static_cast<std::size_t>(chunk)];
         std::vector<Pair> made;
         std::vector<std::uint64_t> keys;
         CONCLAVE_RETURN_IF_ERROR(guard(filter.id.c_str(), "keys", [&] {
-          for (std::size_t i = range.first + begin; i < range.first + end; ++i) {
+          for (std::size_t i = range.first + part.first; i < range.first + part.second; ++i) {
             keys.clear();
             instance(instances, worker).keys(StoredRow(columns[places[i].domain], places[i].ordinal), keys);
             for (const std::uint64_t key : keys) made.push_back({key, i});

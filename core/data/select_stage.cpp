@@ -33,10 +33,10 @@ Status select_by_row(const StageContext& context, const FilterStage& filter, con
       context.workers, static_cast<std::int64_t>(chunks.size()), context.request->stop,
       [&](std::int64_t chunk, int worker) -> Result<ChunkResult> {
         const Filter& instance = *instances[static_cast<std::size_t>(worker)];
-        const auto [begin, end] = chunks[static_cast<std::size_t>(chunk)];
+        const Range part = chunks[static_cast<std::size_t>(chunk)];
         ChunkResult result;
         CONCLAVE_RETURN_IF_ERROR(guard(filter.id.c_str(), "select", [&] {
-          for (std::size_t i = begin; i < end; ++i) {
+          for (std::size_t i = part.first; i < part.second; ++i) {
             const Verdict verdict = instance.select(StoredRow(columns, alive[i]));
             const auto bytes = static_cast<std::int64_t>(domain.texts.bytes(alive[i]));
             result.tallies[verdict.reason == nullptr ? "" : verdict.reason].add(bytes);

@@ -37,7 +37,7 @@ Result<OpenedDevice> open_gpu(int local_rank) {
                        "run tools/bootstrap --cuda");
   }
   try {
-    const int count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+    const c10::DeviceIndex count = at::detail::getCUDAHooks().deviceCount();
     if (count == 0) return unsupported("the driver shows no GPU", "check nvidia-smi and CUDA_VISIBLE_DEVICES");
     at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
     const int index = local_rank % count;

@@ -127,10 +127,13 @@ if(NOT TARGET conclave::torch_cpu)
   _conclave_torch_library(torch_openmp FILE "${_conclave_gomp}")
   # Compiled with -fopenmp but not linked with it: that would name the compiler's libgomp. Not under the thread sanitizer:
   # it does not see how libgomp orders its threads, and calls every parallel loop a race; they run on one thread there.
-  if(NOT CONCLAVE_SANITIZE MATCHES "thread")
-    set_property(TARGET conclave::torch_openmp PROPERTY
-      INTERFACE_COMPILE_OPTIONS "$<$<COMPILE_LANGUAGE:CXX>:-fopenmp>")
+  if(CONCLAVE_SANITIZE MATCHES "thread")
+    set(_conclave_openmp_flag -fopenmp-simd)
+  else()
+    set(_conclave_openmp_flag -fopenmp)
   endif()
+  set_property(TARGET conclave::torch_openmp PROPERTY
+    INTERFACE_COMPILE_OPTIONS "$<$<COMPILE_LANGUAGE:CXX>:${_conclave_openmp_flag}>")
 
   if(CONCLAVE_TORCH_CUDA_VERSION AND CONCLAVE_TORCH_CUDA_INCLUDE_DIR)
     file(GLOB _conclave_cudart "${CONCLAVE_TORCH_NVIDIA_DIR}/cu13/lib/libcudart.so.*"

@@ -34,7 +34,8 @@ struct CpuAttention : Function<CpuAttention> {
                             std::int64_t window) {
     const at::Tensor segments = or_undefined(segment_ids);
     const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
-    const at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), q.size(2), q.size(1)}, q.options());
+    const at::Tensor lse = at::empty({q.size(0), q.size(2), q.size(1)}, q.options());
+    at::Tensor out = at::empty_like(q);
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "attention", [&] {
       cpu::attention_forward(shape_of(q, k, window, segments), q.const_data_ptr<scalar_t>(),
                              k.const_data_ptr<scalar_t>(), v.const_data_ptr<scalar_t>(),
@@ -64,7 +65,8 @@ struct CpuAttention : Function<CpuAttention> {
 
 struct CpuHeadGate : Function<CpuHeadGate> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& gate) {
-    const at::Tensor x = input.contiguous(), logits = gate.contiguous(), y = at::empty_like(x);
+    const at::Tensor x = input.contiguous(), logits = gate.contiguous();
+    at::Tensor y = at::empty_like(x);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "head_gate", [&] {
       cpu::gate_forward(x.const_data_ptr<scalar_t>(), logits.const_data_ptr<scalar_t>(), logits.numel(), x.size(-1),
                         y.mutable_data_ptr<scalar_t>());

@@ -22,6 +22,7 @@ CONCLAVE_INLINE T inverse_rms(const T* x, Index width, double eps) {
 template <class T>
 CONCLAVE_INLINE void rotate_head(const T* x, const T* weight, T factor, const T* cos, const T* sin, Index width, T* y) {
   const Index half = width / 2;
+  // NOLINTNEXTLINE(bugprone-branch-clone): clang-tidy 14 does not look into loops below a pragma
   if (weight != nullptr) {
 #pragma omp simd
     for (Index j = 0; j < half; ++j) {

@@ -41,8 +41,7 @@ struct ChunkResult {
 ChunkResult chunk_loss(at::Tensor& logits, const at::Tensor& labels, const at::Tensor& mask,
                        const CrossEntropyOptions& options, bool gradient) {
   if (has_cpu_kernel(logits)) {
-    const ChunkResult result{at::empty({logits.size(0)}, logits.options()),
-                             at::empty({logits.size(0)}, logits.options())};
+    ChunkResult result{at::empty({logits.size(0)}, logits.options()), at::empty({logits.size(0)}, logits.options())};
     const cpu::LossShape shape{logits.size(0), logits.size(1), options.label_smoothing, options.z_loss, gradient};
     AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "cross_entropy", [&] {
       cpu::cross_entropy_rows(shape, logits.mutable_data_ptr<scalar_t>(), labels.const_data_ptr<std::int64_t>(),

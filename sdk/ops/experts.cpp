@@ -118,7 +118,8 @@ struct CpuExperts : Function<CpuExperts> {
                             const at::Tensor& gate_up, const at::Tensor& down, const at::Tensor& addend,
                             ExpertState& state) {
     const cpu::ExpertShape& s = state.shape;
-    const at::Tensor y = at::empty_like(x), before = at::empty({s.tokens * s.top_k, 2 * s.hidden}, x.options());
+    const at::Tensor before = at::empty({s.tokens * s.top_k, 2 * s.hidden}, x.options());
+    at::Tensor y = at::empty_like(x);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu_experts", [&] {
       const cpu::ExpertInputs<scalar_t> in{x.const_data_ptr<scalar_t>(), weights.const_data_ptr<scalar_t>(),
                                            gate_up.const_data_ptr<scalar_t>(), down.const_data_ptr<scalar_t>()};
@@ -178,7 +179,7 @@ struct CpuSwiglu : Function<CpuSwiglu> {
     const std::int64_t width = x.size(-1) / 2;
     std::vector<std::int64_t> shape = x.sizes().vec();
     shape.back() = width;
-    const at::Tensor y = at::empty(shape, x.options());
+    at::Tensor y = at::empty(shape, x.options());
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu", [&] {
       cpu::swiglu_forward(x.const_data_ptr<scalar_t>(), y.numel() / width, width, y.mutable_data_ptr<scalar_t>());
     });

@@ -26,7 +26,8 @@ struct CpuRmsNorm : Function<CpuRmsNorm> {
                             const RmsNormState& state) {
     const at::Tensor x = input.contiguous();
     const std::int64_t width = x.size(-1), rows = x.numel() / width;
-    const at::Tensor y = at::empty_like(x), scale = at::empty({rows}, x.options());
+    const at::Tensor scale = at::empty({rows}, x.options());
+    at::Tensor y = at::empty_like(x);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
       cpu::rms_norm_forward(x.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(), rows, width, state.eps,
                             y.mutable_data_ptr<scalar_t>(), scale.mutable_data_ptr<scalar_t>());

@@ -63,7 +63,7 @@ class ConclaveTest(unittest.TestCase):
     def run_conclave(self, *arguments, code=0, **keywords):
         """Runs to the end, checks the exit code and returns stdout + stderr."""
         done = subprocess.run(self.command(*arguments, **keywords), cwd=self.dir, env=self.environment(), text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
         self.assertEqual(done.returncode, code, done.stdout)
         return done.stdout
 

@@ -158,6 +158,9 @@ std::vector<std::string> sample_texts() {
       "    return argc > 1 ? 0 : 1;\n}\n";
   std::string lengthy;
   for (int i = 0; i < 200; ++i) lengthy += "Paragraph " + std::to_string(i) + ". " + prose;
+  const std::string scripts =
+      "Sm\xc3\xb6rg\xc3\xa5sbord, na\xc3\xafvet\xc3\xa9, \xce\xb1\xce\xb2\xce\xb3, "
+      "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e, \xf0\x9f\x8e\xb9.\n";
   return {"",
           " ",
           "word",
@@ -166,8 +169,7 @@ std::vector<std::string> sample_texts() {
           prose, // an exact duplicate
           prose + "One sentence more.\n",
           "- first\n- second\n- third\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
-          "Sm\xc3\xb6rg\xc3\xa5sbord, na\xc3\xafvet\xc3\xa9, \xce\xb1\xce\xb2\xce\xb3, "
-          "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e, \xf0\x9f\x8e\xb9.\n",
+          scripts,
           std::string(5000, 'a'),
           "1 2 3 4 5 6 7 8 9 10 11 12\n13 14 15\n",
           lengthy};

@@ -42,7 +42,7 @@ CaseResult from_child(const std::string& answer, const Result<ChildOutcome>& out
   result.detail = outcome.ok() ? outcome->describe() : outcome.error().render();
   if (result.detail.empty()) result.detail = "the process ended without an answer";
   if (outcome.ok() && !outcome->errors.empty())
-    result.detail += " (it said: " + outcome->errors.substr(0, outcome->errors.find_last_not_of("\n") + 1) + ")";
+    result.detail += " (it said: " + outcome->errors.substr(0, outcome->errors.find_last_not_of('\n') + 1) + ")";
   return result;
 }
 

@@ -21,7 +21,7 @@ TEST(BitCounter, CountsAndMajorityAgreeWithPlainCounting) {
     BitCounter counter;
     std::array<std::uint64_t, 64> plain{};
     for (int i = 0; i < n; ++i) {
-      const std::uint64_t bits = random() & random();
+      const std::uint64_t first = random(), bits = first & random();
       counter.add(bits);
       for (int bit = 0; bit < 64; ++bit) plain[static_cast<std::size_t>(bit)] += bits >> bit & 1;
     }

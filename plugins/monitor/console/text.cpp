@@ -63,7 +63,7 @@ std::string short_number(double value) {
 
 std::string short_time(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0 || seconds > 1e9) return "?";
-  const auto whole = static_cast<long long>(seconds + 0.5);
+  const long long whole = std::llround(seconds);
   if (whole < 60) return format("%llds", whole);
   if (whole < 3600) return format("%lldm%02llds", whole / 60, whole % 60);
   if (whole < 86400) return format("%lldh%02lldm", whole / 3600, whole / 60 % 60);

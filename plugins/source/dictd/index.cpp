@@ -68,8 +68,8 @@ Result<Index> read_index(const std::string& path) {
   }
   const auto place = [](const Entry& entry) { return std::pair(entry.offset, entry.length); };
   std::ranges::stable_sort(index.entries, {}, place);
-  const auto [first, last] = std::ranges::unique(index.entries, {}, place); // further headwords of the same article
-  index.entries.erase(first, last);
+  const auto same_article = [&place](const Entry& a, const Entry& b) { return place(a) == place(b); };
+  index.entries.erase(std::unique(index.entries.begin(), index.entries.end(), same_article), index.entries.end());
   return index;
 }
 

@@ -29,7 +29,7 @@ std::vector<std::string> split_path(const std::string& path) {
 /// The field of that path below an object; an error code when it is not there.
 simdjson::simdjson_result<simdjson::dom::element> field(simdjson::dom::element from,
                                                         const std::vector<std::string>& path) {
-  simdjson::simdjson_result<simdjson::dom::element> at(std::move(from));
+  simdjson::simdjson_result<simdjson::dom::element> at(simdjson::dom::element{from});
   for (const std::string& part : path) at = at[part];
   return at;
 }

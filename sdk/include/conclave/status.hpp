@@ -92,9 +92,9 @@ Error internal_error(std::string what, std::string where = {});
 #define CONCLAVE_CONCAT(a, b) CONCLAVE_CONCAT_INNER(a, b)
 
 /// Returns the error of a Status expression from the enclosing function, if it has one.
-#define CONCLAVE_RETURN_IF_ERROR(expr)                                                                         \
-  do {                                                                                                         \
-    if (::conclave::Status conclave_status_ = (expr); !conclave_status_.ok()) return conclave_status_.error(); \
+#define CONCLAVE_RETURN_IF_ERROR(expr)                                                                                \
+  do {                                                                                                                \
+    if (const ::conclave::Status& conclave_status_ = (expr); !conclave_status_.ok()) return conclave_status_.error(); \
   } while (false)
 
 /// `CONCLAVE_ASSIGN(auto x, make_x());` declares x from a Result or returns its error.

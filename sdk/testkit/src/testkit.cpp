@@ -25,7 +25,7 @@ TemporaryDir::~TemporaryDir() {
 }
 
 std::filesystem::path TemporaryDir::write(const std::filesystem::path& relative, std::string_view content) const {
-  const std::filesystem::path path = path_ / relative;
+  std::filesystem::path path = path_ / relative;
   std::filesystem::create_directories(path.parent_path());
   std::ofstream out(path, std::ios::binary);
   out.write(content.data(), static_cast<std::streamsize>(content.size()));

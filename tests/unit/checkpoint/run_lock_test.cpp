@@ -17,13 +17,15 @@ namespace {
 namespace fs = std::filesystem;
 
 class RunLock : public testing::Test {
+ public:
+  ~RunLock() override { fs::remove_all(root_); }
+
  protected:
   RunLock() {
     std::string pattern = (fs::temp_directory_path() / "conclave-lock-XXXXXX").string();
     if (!::mkdtemp(pattern.data())) throw std::runtime_error("no temporary folder");
     root_ = pattern;
   }
-  ~RunLock() override { fs::remove_all(root_); }
   fs::path root_;
 };
 

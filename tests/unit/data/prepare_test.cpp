@@ -210,7 +210,8 @@ TEST(Prepare, TheTokenizersSampleIsSpreadByShareAndLeavesHeldOutTextsAlone) {
   std::string text;
   std::set<std::string> held_out;
   for (std::size_t d = 0; d < 2; ++d)
-    for (std::string held : texts_of(*store, Split::held_out, d)) held_out.insert(held.substr(0, held.size() - 1));
+    for (const std::string& held : texts_of(*store, Split::held_out, d))
+      held_out.insert(held.substr(0, held.size() - 1));
   for (const char c : tokenizer->state) {
     if (c == '[') {
       text.clear();

@@ -14,7 +14,7 @@ namespace {
 
 /// What each query may see, written out pair by pair.
 at::Tensor dense_mask(std::int64_t batch, std::int64_t length, std::int64_t window, const at::Tensor& segments) {
-  const at::Tensor mask = at::zeros({batch, 1, length, length}, at::kBool);
+  at::Tensor mask = at::zeros({batch, 1, length, length}, at::kBool);
   auto sees = mask.accessor<bool, 4>();
   for (std::int64_t b = 0; b < batch; ++b) {
     for (std::int64_t i = 0; i < length; ++i) {

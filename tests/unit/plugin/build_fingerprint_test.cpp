@@ -14,9 +14,7 @@
 namespace conclave {
 namespace {
 
-using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 const std::filesystem::path folder = CONCLAVE_FAULT_PLUGINS;
 
@@ -85,7 +83,7 @@ TEST(CompareFingerprints, ShowsBothSidesAndHowToRebuild) {
 }
 
 TEST(CompareFingerprints, EachRuleOfFitting) {
-  const BuildFingerprint host = host_fingerprint();
+  const BuildFingerprint& host = host_fingerprint();
   struct Case {
     const char* name;
     std::function<void(BuildFingerprint&)> change;

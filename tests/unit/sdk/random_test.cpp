@@ -83,7 +83,7 @@ TEST(RandomStream, UniformAndNormalHaveTheirMoments) {
   EXPECT_NEAR(normal_sum / n, 0, 5 / std::sqrt(n));
   EXPECT_NEAR(normal_squares / n, 1, 5 * std::sqrt(2.0 / n));
   EXPECT_NEAR(normal_fourth / n, 3, 5 * std::sqrt(96.0 / n));
-  EXPECT_NEAR(pairs / (n / 2), 0, 5 / std::sqrt(n / 2)) << "both halves of a block are independent";
+  EXPECT_NEAR(pairs / (0.5 * n), 0, 5 / std::sqrt(0.5 * n)) << "both halves of a block are independent";
 }
 
 TEST(RandomStream, BelowIsInRangeAndEven) {
