@@ -11,8 +11,9 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/dtypes.hpp"
-#include "checkpoint/file_io.hpp"
 #include "checkpoint/safetensors.hpp"
+#include "io/file_writer.hpp"
+#include "io/folders.hpp"
 
 namespace conclave {
 namespace {
@@ -100,6 +101,16 @@ Status write_text(const fs::path& path, const std::string& text) {
   return {};
 }
 
+/// The model's config with the type that the files are in, as PyTorch names it: loaders follow it.
+Result<std::string> config_text(const HuggingFaceExport& request) {
+  auto config = nlohmann::ordered_json::parse(request.form.config_json, nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object()) return internal_error("the model's Hugging Face config is no JSON object");
+  config["torch_dtype"] = request.dtype == at::kBFloat16 ? "bfloat16"
+                          : request.dtype == at::kHalf   ? "float16"
+                                                         : "float32";
+  return config.dump(2) + "\n";
+}
+
 Status write_all(const CheckpointReader& reader, const HuggingFaceExport& request, const fs::path& folder,
                  HuggingFaceExported& done) {
   CONCLAVE_ASSIGN(const Weights weights, collect(reader, request));
@@ -118,9 +129,8 @@ Status write_all(const CheckpointReader& reader, const HuggingFaceExport& reques
     const nlohmann::json index = {{"metadata", {{"total_size", done.bytes}}}, {"weight_map", std::move(map)}};
     CONCLAVE_RETURN_IF_ERROR(write_text(folder / "model.safetensors.index.json", index.dump(2) + "\n"));
   }
-  CONCLAVE_RETURN_IF_ERROR(write_text(folder / "config.json", request.form.config_json));
-  if (!request.generation_config_json.empty())
-    CONCLAVE_RETURN_IF_ERROR(write_text(folder / "generation_config.json", request.generation_config_json));
+  CONCLAVE_ASSIGN(const std::string config, config_text(request));
+  CONCLAVE_RETURN_IF_ERROR(write_text(folder / "config.json", config));
   if (request.write_tokenizer) CONCLAVE_RETURN_IF_ERROR(request.write_tokenizer(folder));
   return sync_directory(folder);
 }

@@ -25,9 +25,8 @@ namespace conclave {
 
 struct HuggingFaceExport {
   HuggingFaceForm form;
-  std::filesystem::path directory;    ///< made here; must be missing or empty
-  at::ScalarType dtype = at::kFloat;  ///< of every floating-point tensor in the files
-  std::string generation_config_json; ///< "" = no generation_config.json
+  std::filesystem::path directory;   ///< made here; must be missing or empty
+  at::ScalarType dtype = at::kFloat; ///< of every floating-point tensor in the files, and what config.json says
   /// Writes the tokenizer's files into that folder; empty = none.
   std::function<Status(const std::filesystem::path&)> write_tokenizer;
   std::int64_t max_file_bytes = 5'000'000'000; ///< above it: model-00001-of-0000N.safetensors and an index
@@ -40,7 +39,7 @@ struct HuggingFaceExported {
 };
 
 /// The folder appears whole or not at all. A folder with content is Code::invalid_argument; two tensors of one new name
-/// are Code::internal.
+/// and a config that is no JSON object are Code::internal.
 Result<HuggingFaceExported> export_hugging_face(const CheckpointReader& reader, const HuggingFaceExport& request);
 
 } // namespace conclave

@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/dtypes.hpp"
+#include "checkpoint/verified_files.hpp"
+#include "io/digest.hpp"
 
 namespace conclave {
 namespace {
@@ -20,13 +22,12 @@ constexpr std::string_view checksum_prefix = "{\n  \"checksum\": \"xxh3-128:";
 constexpr std::size_t checksum_digits = 32;
 
 std::string checksum_of(std::string_view text) {
-  Digester digester;
+  Digest digest;
   const std::string zeros(checksum_digits, '0');
-  const auto feed = [&](std::string_view part) { digester.update(std::as_bytes(std::span(part.data(), part.size()))); };
-  feed(text.substr(0, checksum_prefix.size()));
-  feed(zeros);
-  feed(text.substr(checksum_prefix.size() + checksum_digits));
-  return digester.digest().xxh3_128;
+  for (const std::string_view part : {text.substr(0, checksum_prefix.size()), std::string_view(zeros),
+                                      text.substr(checksum_prefix.size() + checksum_digits)})
+    digest.bytes(part.data(), part.size());
+  return digest.hex();
 }
 
 // ---- scalars that JSON cannot hold as they are ----

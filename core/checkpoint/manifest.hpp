@@ -22,8 +22,8 @@
 #include <variant>
 #include <vector>
 
-#include "checkpoint/file_io.hpp"
 #include "conclave/status.hpp"
+#include "io/file_writer.hpp"
 
 namespace conclave {
 

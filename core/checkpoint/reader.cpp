@@ -6,10 +6,10 @@
 #include <set>
 
 #include "checkpoint/dtypes.hpp"
-#include "checkpoint/file_io.hpp"
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/safetensors.hpp"
 #include "checkpoint/store.hpp"
+#include "checkpoint/verified_files.hpp"
 
 namespace conclave {
 namespace {

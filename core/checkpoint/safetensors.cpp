@@ -9,11 +9,12 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/dtypes.hpp"
+#include "checkpoint/verified_files.hpp"
 
 namespace conclave {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr const char* metadata_key = "__metadata__";
 constexpr std::int64_t length_bytes = 8;
@@ -39,11 +40,11 @@ std::uint64_t decode_length(std::span<const std::byte> bytes) {
 /// The library keeps one of two equal keys in silence, so they are counted while it parses.
 class DuplicateKeys {
  public:
-  bool operator()(Json::parse_event_t event, const Json& value) {
-    if (event == Json::parse_event_t::object_start) open_.emplace_back();
-    if (event == Json::parse_event_t::object_end && !open_.empty()) open_.pop_back();
-    if (event == Json::parse_event_t::key && !open_.empty() && !open_.back().insert(value.get<std::string>()).second &&
-        first_.empty())
+  bool operator()(OrderedJson::parse_event_t event, const OrderedJson& value) {
+    if (event == OrderedJson::parse_event_t::object_start) open_.emplace_back();
+    if (event == OrderedJson::parse_event_t::object_end && !open_.empty()) open_.pop_back();
+    if (event == OrderedJson::parse_event_t::key && !open_.empty() &&
+        !open_.back().insert(value.get<std::string>()).second && first_.empty())
       first_ = value.get<std::string>();
     return true;
   }
@@ -54,7 +55,7 @@ class DuplicateKeys {
   std::string first_;
 };
 
-bool read_extent(const Json& value, std::int64_t& out) {
+bool read_extent(const OrderedJson& value, std::int64_t& out) {
   if (!value.is_number_unsigned()) return false;
   const auto number = value.get<std::uint64_t>();
   if (number > static_cast<std::uint64_t>(INT64_MAX)) return false;
@@ -63,7 +64,7 @@ bool read_extent(const Json& value, std::int64_t& out) {
 }
 
 /// "" or what is wrong with the entry.
-std::string read_entry(const Json& value, SafetensorsEntry& entry) {
+std::string read_entry(const OrderedJson& value, SafetensorsEntry& entry) {
   if (!value.is_object() || value.size() != 3) return "expected dtype, shape and data_offsets";
   const auto dtype = value.find("dtype"), shape = value.find("shape"), offsets = value.find("data_offsets");
   if (dtype == value.end() || shape == value.end() || offsets == value.end())
@@ -73,7 +74,7 @@ std::string read_entry(const Json& value, SafetensorsEntry& entry) {
   const DtypeInfo* info = find_dtype(entry.dtype);
   if (!info) return "unknown dtype '" + entry.dtype.substr(0, 20) + "'";
   if (!shape->is_array()) return "shape is not a list";
-  for (const Json& item : *shape) {
+  for (const OrderedJson& item : *shape) {
     std::int64_t extent = 0;
     if (!read_extent(item, extent)) return "shape holds something that is not a size";
     entry.shape.push_back(extent);
@@ -96,7 +97,7 @@ Result<std::string> plan_safetensors(SafetensorsLayout& layout) {
     const std::int64_t wide = find_dtype(a.dtype)->bytes, other = find_dtype(b.dtype)->bytes;
     return wide != other ? wide > other : a.name < b.name;
   });
-  Json header = Json::object();
+  OrderedJson header = OrderedJson::object();
   if (!layout.metadata.empty()) header[metadata_key] = layout.metadata;
   std::int64_t at = 0;
   for (SafetensorsEntry& entry : layout.entries) {
@@ -111,7 +112,7 @@ Result<std::string> plan_safetensors(SafetensorsLayout& layout) {
   std::string text;
   try {
     text = header.dump();
-  } catch (const Json::exception&) {
+  } catch (const OrderedJson::exception&) {
     return internal_error("a tensor name is not UTF-8");
   }
   text.append((8 - text.size() % 8) % 8, ' ');
@@ -138,8 +139,8 @@ Result<SafetensorsLayout> read_safetensors(const FileHandle& file, const std::fi
   if (text.empty() || text.front() != '{') return damaged(path, "its header does not start with '{'");
 
   DuplicateKeys duplicates;
-  const Json header = Json::parse(
-      text, [&](int, Json::parse_event_t event, Json& value) { return duplicates(event, value); },
+  const OrderedJson header = OrderedJson::parse(
+      text, [&](int, OrderedJson::parse_event_t event, OrderedJson& value) { return duplicates(event, value); },
       /*allow_exceptions=*/false);
   if (header.is_discarded() || !header.is_object()) return damaged(path, "its header is not a JSON object");
   if (!duplicates.first().empty())

@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/file_io.hpp"
 #include "conclave/status.hpp"
+#include "io/file_handle.hpp"
 
 namespace conclave {
 

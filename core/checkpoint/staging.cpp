@@ -11,6 +11,7 @@
 #include <set>
 
 #include "checkpoint/dtypes.hpp"
+#include "checkpoint/verified_files.hpp"
 
 namespace conclave {
 namespace {

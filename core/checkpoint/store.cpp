@@ -10,10 +10,12 @@
 #include <system_error>
 #include <thread>
 
-#include "checkpoint/file_io.hpp"
 #include "checkpoint/staging.hpp"
 #include "checkpoint/writer.hpp"
 #include "conclave/signal_mask.hpp"
+#include "io/file_writer.hpp"
+#include "io/folders.hpp"
+#include "plugin/guard.hpp"
 
 namespace conclave {
 namespace {
@@ -30,23 +32,23 @@ class FolderStore final : public CheckpointStore {
   Status save(Snapshot snapshot) override {
     Status earlier = wait();
     auto staged = stage(std::move(snapshot));
-    if (!staged.ok()) {
+    Status started = staged.ok() ? start(std::move(staged).value()) : staged.status();
+    if (!started.ok()) {
       if (!earlier.ok()) warn(earlier.error());
-      return staged.error();
-    }
-    // The thread inherits the mask, so no signal can reach it before it starts.
-    {
-      const SignalMask masked;
-      writer_ = std::thread([this, held = std::move(staged).value()] { result_ = write(held); });
+      return started;
     }
     if (settings_.asynchronous) return earlier;
-    Status written = wait();
-    return written.ok() ? earlier : written;
+    return wait(); // nothing was under way before, so there is no earlier error
   }
 
   Status wait() override {
-    if (writer_.joinable()) writer_.join();
+    join();
     return std::exchange(result_, Status{});
+  }
+
+  Result<std::vector<CheckpointEntry>> set_aside_after(std::int64_t step) override {
+    join();
+    return conclave::set_aside_after(step, settings_.directory);
   }
 
   [[nodiscard]] std::vector<CheckpointEntry> list() const override { return list_committed(settings_.directory); }
@@ -61,6 +63,21 @@ class FolderStore final : public CheckpointStore {
     if (settings_.warn) settings_.warn(error);
   }
 
+  void join() {
+    if (writer_.joinable()) writer_.join();
+  }
+
+  Status start(StagedSnapshot staged) {
+    const SignalMask masked; // the thread inherits it, so no signal can reach it before it starts
+    try {
+      writer_ = std::thread([this, held = std::move(staged)] { result_ = write(held); });
+    } catch (const std::system_error& caught) {
+      return unsupported(std::string("no thread can be started to write a checkpoint: ") + caught.what(),
+                         "raise the limit on processes (ulimit -u)", settings_.directory.string());
+    }
+    return {};
+  }
+
   /// The copies may fail in ways of the device's own.
   Result<StagedSnapshot> stage(Snapshot snapshot) {
     try {
@@ -73,7 +90,8 @@ class FolderStore final : public CheckpointStore {
   // [writer thread]
   Status write(const StagedSnapshot& staged) const {
     try {
-      CONCLAVE_ASSIGN(const CheckpointEntry entry, write_checkpoint(staged, settings_.directory));
+      CONCLAVE_ASSIGN(const CheckpointEntry entry,
+                      write_checkpoint(staged, settings_.directory, settings_.before_commit, settings_.warn));
       if (settings_.committed) settings_.committed(entry);
       retire(entry.step);
       return {};
@@ -88,15 +106,9 @@ class FolderStore final : public CheckpointStore {
     const std::vector<CheckpointEntry> entries = list();
     std::vector<CheckpointInfo> infos;
     for (const CheckpointEntry& entry : entries) infos.push_back({entry.step, entry.bytes});
-    std::vector<std::int64_t> steps;
-    try {
-      steps = settings_.policy->retire(infos);
-    } catch (const std::exception& caught) {
-      return warn(internal_error(std::string("retire() threw: ") + caught.what(), settings_.policy_id));
-    } catch (...) {
-      return warn(internal_error("retire() threw something that is no std::exception", settings_.policy_id));
-    }
-    const std::set<std::int64_t> leaving(steps.begin(), steps.end());
+    const auto steps = guard(settings_.policy_id.c_str(), "retire", [&] { return settings_.policy->retire(infos); });
+    if (!steps.ok()) return warn(steps.error());
+    const std::set<std::int64_t> leaving(steps->begin(), steps->end());
     for (const CheckpointEntry& entry : entries) {
       if (!leaving.contains(entry.step)) continue;
       if (entry.step == newest) {
@@ -115,9 +127,8 @@ class FolderStore final : public CheckpointStore {
 
 /// Finds a read-only or full directory before the first step does.
 Status check_writable(const fs::path& directory) {
+  CONCLAVE_RETURN_IF_ERROR(make_directories(directory));
   std::error_code failed;
-  fs::create_directories(directory, failed);
-  if (failed) return file_error(directory, "make the checkpoint folder", failed.value());
   const fs::path probe = directory / (std::string(probe_prefix) + std::to_string(::getpid()));
   fs::remove(probe, failed);
   const auto written = write_file(probe, "conclave\n");

@@ -4,7 +4,8 @@
 // checksum. It exists only when the manifest does: files are written under a temporary name, synced, the folder renamed,
 // the manifest last. Nothing is ever unpickled, and every byte is checked on load.
 //
-// Threading: save() on the step thread; writing happens on one background thread. wait() and the destructor join it.
+// Threading: one thread calls a store, the step thread; writing happens on one background thread. save(), wait(),
+// set_aside_after() and the destructor join it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -69,7 +70,10 @@ class CheckpointStore {
     bool asynchronous = true;
     std::shared_ptr<const CheckpointPolicy> policy; ///< what to retire; null keeps all
     std::string policy_id;
-    /// Called on the writer thread after commit and verification.
+    /// Called on the writer thread with the step, after every byte of the checkpoint is synced and before its manifest is
+    /// written: what must not be behind a checkpoint is made durable here. An error fails the save. May be empty.
+    std::function<Status(std::int64_t step)> before_commit;
+    /// Called on the writer thread after commit and verification. May be empty.
     std::function<void(const CheckpointEntry&)> committed;
     /// Called on the writer thread, and while opening, about what does not fail the save: a leftover that was removed, an
     /// old checkpoint that could not be. May be empty.
@@ -80,12 +84,21 @@ class CheckpointStore {
   virtual ~CheckpointStore() = default;
 
   /// Copies the snapshot's tensors to host memory before it returns (the caller may change them afterwards), then writes in
-  /// the background. Waits for an earlier save that is still writing. An error of that earlier save is returned here; the
-  /// new save is under way all the same. Not asynchronous: writes before it returns, with its own error.
+  /// the background. Waits for an earlier save that is still writing.
+  ///   ok                            the new save is under way and the earlier one is committed
+  ///   an error of the earlier save  the new save is under way all the same; its own error comes with the next call
+  ///   an error of the new save      it could not be copied or started and nothing is under way; an error of the earlier
+  ///                                 save then goes to `warn`
+  /// Not asynchronous: commits before it returns, and gives its own error.
   virtual Status save(Snapshot snapshot) = 0;
-  /// Until nothing is being written; returns the last error, once.
+  /// Until nothing is being written; returns the error of the last save, once.
   virtual Status wait() = 0;
-  /// Committed checkpoints by step, without reading their data.
+  /// Going back to the checkpoint of `step`: those of later steps get a name under which list(), open_latest() and the
+  /// policy do not see them any more and open_checkpoint() still opens them (`superseded-<n>-step-00000020`). Nothing is
+  /// removed. Waits for a save that is still writing and leaves its error to the next call. Gives what was moved, by step,
+  /// under the new paths. Without it the checkpoints of the branch that is left would count as the newest.
+  virtual Result<std::vector<CheckpointEntry>> set_aside_after(std::int64_t step) = 0;
+  /// Committed checkpoints by step, without reading their data and without those set aside.
   [[nodiscard]] virtual std::vector<CheckpointEntry> list() const = 0;
   /// The newest one that passes every check; damaged ones are named through `warn` and skipped. No good one: Code::storage.
   virtual Result<std::unique_ptr<CheckpointReader>> open_latest(

@@ -3,11 +3,16 @@
 #include "checkpoint/writer.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
+#include <ranges>
+#include <string_view>
 #include <system_error>
 
-#include "checkpoint/file_io.hpp"
 #include "checkpoint/manifest.hpp"
+#include "checkpoint/store.hpp"
+#include "io/file_writer.hpp"
+#include "io/folders.hpp"
 
 namespace conclave {
 namespace {
@@ -17,6 +22,7 @@ namespace fs = std::filesystem;
 constexpr const char* step_prefix = "step-";
 constexpr const char* temporary_prefix = ".tmp-";
 constexpr const char* replaced_prefix = ".old-";
+constexpr std::string_view superseded_prefix = "superseded-";
 constexpr const char* manifest_temporary = "manifest.json.tmp";
 
 Status rename_path(const fs::path& from, const fs::path& to) {
@@ -54,26 +60,19 @@ class RemoveOnExit {
   fs::path path_;
 };
 
-Status make_folder(const fs::path& path) {
-  std::error_code failed;
-  fs::create_directories(path, failed);
-  if (failed) return file_error(path, "make the folder", failed.value());
-  return {};
-}
-
 /// All files and their digests into `folder`; folders are synced bottom up.
 Status write_files(const StagedSnapshot& staged, const fs::path& folder, Manifest& manifest) {
   for (const StagedFile& file : staged.tensor_files) {
     CONCLAVE_ASSIGN(FileWriter writer, FileWriter::create(folder / file.name));
     CONCLAVE_RETURN_IF_ERROR(writer.write(std::string_view(file.head)));
     CONCLAVE_RETURN_IF_ERROR(writer.write(std::span(file.data, static_cast<std::size_t>(file.data_bytes))));
-    CONCLAVE_ASSIGN(manifest.files[file.name], writer.finish());
+    CONCLAVE_ASSIGN(manifest.files[file.name], writer.finish(Pages::drop));
   }
   std::vector<fs::path> folders;
   for (const auto& [name, content] : staged.extra_files) {
     const fs::path path = folder / name;
-    CONCLAVE_RETURN_IF_ERROR(make_folder(path.parent_path()));
-    CONCLAVE_ASSIGN(manifest.files[name], write_file(path, content));
+    CONCLAVE_RETURN_IF_ERROR(make_directories(path.parent_path()));
+    CONCLAVE_ASSIGN(manifest.files[name], write_file(path, content, Pages::drop));
     for (fs::path at = path.parent_path(); at != folder; at = at.parent_path()) folders.push_back(at);
   }
   std::sort(folders.begin(), folders.end(), std::greater<>()); // a folder sorts before what it holds
@@ -82,15 +81,17 @@ Status write_files(const StagedSnapshot& staged, const fs::path& folder, Manifes
   return sync_directory(folder);
 }
 
-Status write_and_commit(const StagedSnapshot& staged, const fs::path& temporary, const fs::path& target) {
+Status write_and_commit(const StagedSnapshot& staged, const fs::path& temporary, const fs::path& target,
+                        const std::function<Status(std::int64_t step)>& before_commit) {
   const fs::path directory = target.parent_path();
   Manifest manifest = staged.manifest;
-  CONCLAVE_RETURN_IF_ERROR(make_folder(temporary));
+  CONCLAVE_RETURN_IF_ERROR(make_directories(temporary));
   CONCLAVE_RETURN_IF_ERROR(write_files(staged, temporary, manifest));
   CONCLAVE_ASSIGN(const std::string text, encode_manifest(manifest));
   CONCLAVE_RETURN_IF_ERROR(rename_path(temporary, target));
   CONCLAVE_RETURN_IF_ERROR(sync_directory(directory));
-  CONCLAVE_ASSIGN([[maybe_unused]] const FileDigest digest, write_file(target / manifest_temporary, text));
+  if (before_commit) CONCLAVE_RETURN_IF_ERROR(before_commit(manifest.step));
+  CONCLAVE_RETURN_IF_ERROR(write_file(target / manifest_temporary, text, Pages::drop).status());
   CONCLAVE_RETURN_IF_ERROR(rename_path(target / manifest_temporary, target / manifest_name));
   CONCLAVE_RETURN_IF_ERROR(sync_directory(target));
   // Not trusted until it has been read back from the disk.
@@ -110,12 +111,33 @@ std::int64_t folder_bytes(const fs::path& folder) {
   return total;
 }
 
-/// Removes its leftovers and brings back the checkpoint that it was to replace.
-void undo(const fs::path& target, const fs::path& replaced) {
-  std::error_code ignored;
-  fs::remove(target / manifest_name, ignored);
-  fs::remove_all(target, ignored);
-  if (is_there(replaced)) fs::rename(replaced, target, ignored);
+/// Unless told that the new checkpoint is good: removes it and brings back the one that it was to replace.
+class UndoOnExit {
+ public:
+  UndoOnExit(fs::path target, fs::path replaced) : target_(std::move(target)), replaced_(std::move(replaced)) {}
+  ~UndoOnExit() {
+    if (target_.empty()) return;
+    std::error_code ignored;
+    fs::remove(target_ / manifest_name, ignored);
+    fs::remove_all(target_, ignored);
+    if (is_there(replaced_)) fs::rename(replaced_, target_, ignored);
+    (void)sync_directory(target_.parent_path());
+  }
+  UndoOnExit(const UndoOnExit&) = delete;
+  UndoOnExit& operator=(const UndoOnExit&) = delete;
+  void keep() { target_.clear(); }
+
+ private:
+  fs::path target_, replaced_;
+};
+
+/// `<n>` of a name that begins with `superseded-<n>-`; 0 for another name.
+std::int64_t superseded_number(std::string_view name) {
+  if (!name.starts_with(superseded_prefix)) return 0;
+  name.remove_prefix(superseded_prefix.size());
+  std::int64_t number = 0;
+  const auto [end, wrong] = std::from_chars(name.data(), name.data() + name.size(), number);
+  return wrong == std::errc{} && end != name.data() + name.size() && *end == '-' ? number : 0;
 }
 
 } // namespace
@@ -138,7 +160,9 @@ std::optional<std::int64_t> step_of_folder(const std::string& name) {
   return step_folder_name(step) == name ? std::optional(step) : std::nullopt;
 }
 
-Result<CheckpointEntry> write_checkpoint(const StagedSnapshot& staged, const fs::path& directory) {
+Result<CheckpointEntry> write_checkpoint(const StagedSnapshot& staged, const fs::path& directory,
+                                         const std::function<Status(std::int64_t step)>& before_commit,
+                                         const std::function<void(const Error&)>& note) {
   const std::string name = step_folder_name(staged.manifest.step);
   const fs::path target = directory / name;
   const fs::path temporary = directory / (temporary_prefix + name);
@@ -153,12 +177,11 @@ Result<CheckpointEntry> write_checkpoint(const StagedSnapshot& staged, const fs:
       CONCLAVE_RETURN_IF_ERROR(remove_tree(target));
     }
   }
-  if (Status status = write_and_commit(staged, temporary, target); !status.ok()) {
-    undo(target, replaced);
-    return status.error();
-  }
+  UndoOnExit undo(target, replaced);
+  CONCLAVE_RETURN_IF_ERROR(write_and_commit(staged, temporary, target, before_commit));
+  undo.keep();
   leftovers.keep(); // renamed long ago
-  CONCLAVE_RETURN_IF_ERROR(remove_tree(replaced));
+  if (Status removed = remove_tree(replaced); !removed.ok() && note) note(removed.error());
   return CheckpointEntry{staged.manifest.step, target, folder_bytes(target)};
 }
 
@@ -202,6 +225,25 @@ Status recover(const fs::path& directory, const std::function<void(const Error&)
     }
   }
   return {};
+}
+
+Result<std::vector<CheckpointEntry>> set_aside_after(std::int64_t step, const fs::path& directory) {
+  std::int64_t number = 1; // above all that were given before, so that no name is there already
+  std::error_code failed;
+  for (fs::directory_iterator at(directory, failed), end; !failed && at != end; at.increment(failed))
+    number = std::max(number, superseded_number(at->path().filename().string()) + 1);
+  if (failed) return file_error(directory, "list the folder", failed.value());
+  std::vector<CheckpointEntry> moved = list_committed(directory);
+  std::erase_if(moved, [&](const CheckpointEntry& entry) { return entry.step <= step; });
+  // The newest first: whenever this is cut short, what keeps its name is the beginning of the old branch.
+  for (CheckpointEntry& entry : moved | std::views::reverse) {
+    const fs::path aside =
+        directory / (std::string(superseded_prefix) + std::to_string(number) + "-" + entry.path.filename().string());
+    CONCLAVE_RETURN_IF_ERROR(rename_path(entry.path, aside));
+    entry.path = aside;
+  }
+  if (!moved.empty()) CONCLAVE_RETURN_IF_ERROR(sync_directory(directory));
+  return moved;
 }
 
 std::vector<CheckpointEntry> list_committed(const fs::path& directory) {

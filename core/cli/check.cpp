@@ -36,7 +36,7 @@ void print_summary(const std::string& file, const Experiment& experiment) {
   std::printf("  %s; %s; %s; %s\n", domains.c_str(), experiment.model.id.c_str(), experiment.optimizer.id.c_str(),
               experiment.scheduler.id.c_str());
   const ParallelSection& parallel = experiment.parallel;
-  if (parallel.tensor * parallel.pipeline * parallel.expert != 1 || parallel.data > 1)
+  if (parallel.tensor > 1 || parallel.pipeline > 1 || parallel.expert > 1 || parallel.data > 1)
     std::printf("  ranks: pipeline %d x data %s x tensor %d, experts over %d\n", parallel.pipeline,
                 parallel.data == 0 ? "auto" : std::to_string(parallel.data).c_str(), parallel.tensor, parallel.expert);
 }
@@ -51,7 +51,7 @@ void execute(const std::string& file, const std::vector<std::string>& overrides,
     settings.seed = experiment->seed;
     settings.phase = Phase::check;
     HostServices host(std::move(settings));
-    add_advice(*experiment, host, diagnostics);
+    check_assembled(*experiment, host, diagnostics);
     add_path_hints(*experiment, diagnostics);
   }
   context.exit_code = report(diagnostics);

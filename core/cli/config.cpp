@@ -1,4 +1,5 @@
-// conclave config: the resolved values of an experiment, where one came from, and how two experiments differ.
+// conclave config: the resolved values of an experiment, where one came from, how two experiments differ, and which
+// options an experiment has beside those of its plugins.
 
 #include <cstdio>
 #include <memory>
@@ -6,9 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "cli/option_listing.hpp"
 #include "cli/verbs.hpp"
 #include "config/experiment.hpp"
 #include "config/explain.hpp"
+#include "config/sections.hpp"
+#include "plugin/descriptor_json.hpp"
 
 namespace conclave {
 namespace {
@@ -50,6 +54,17 @@ void diff(const ConfigArguments& arguments, CliContext& context) {
   std::fputs(text.empty() ? "no differences\n" : text.c_str(), stdout);
 }
 
+/// The host's own option table, described as a plugin's is.
+void options(bool json) {
+  PluginDescriptor host;
+  host.options = experiment_table();
+  auto described = nlohmann::ordered_json::parse(describe_json(host))["options"];
+  add_option_texts(described);
+  if (json) return print_json(described);
+  print_options(described, "");
+  std::fputs("\n`conclave plugins show ID` prints those of a plugin, which stand under its `with:`.\n", stdout);
+}
+
 CLI::App* add_action(CLI::App& group, const std::string& name, const std::string& text,
                      const std::shared_ptr<ConfigArguments>& arguments) {
   CLI::App* action = group.add_subcommand(name, text);
@@ -64,7 +79,7 @@ CLI::App* add_action(CLI::App& group, const std::string& name, const std::string
 
 void add_config_verb(CLI::App& app, CliContext& context) {
   auto arguments = std::make_shared<ConfigArguments>();
-  CLI::App* group = app.add_subcommand("config", "Show, explain and compare experiments");
+  CLI::App* group = app.add_subcommand("config", "Show, explain and compare experiments; list their options");
   group->require_subcommand(1);
 
   CLI::App* show_action = add_action(*group, "show", "Print every value with where it was written", arguments);
@@ -79,6 +94,11 @@ void add_config_verb(CLI::App& app, CliContext& context) {
       add_action(*group, "diff", "Print the values in which two experiments differ, by what they affect", arguments);
   diff_action->add_option("other", arguments->other, "The other experiment's YAML")->required();
   diff_action->callback([arguments, &context] { diff(*arguments, context); });
+
+  auto json = std::make_shared<bool>(false);
+  CLI::App* options_action = group->add_subcommand("options", "Print the options of an experiment's own sections");
+  options_action->add_flag("--json", *json, "Print JSON");
+  options_action->callback([json] { options(*json); });
 }
 
 } // namespace conclave

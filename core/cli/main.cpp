@@ -1,10 +1,13 @@
-// conclave: the command line. One file a verb; this one parses, dispatches and owns the plugin registry.
+// conclave: the command line. The verbs have files of their own; this one parses, dispatches and owns the plugin registry.
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "cli/verbs.hpp"
 #include "conclave/build_info.hpp"
@@ -29,11 +32,34 @@ int report(const Error& error) {
 
 namespace {
 
+/// The first word of the command line where a verb must stand and that is none: CLI11 only misses a verb then.
+std::optional<Error> unknown_verb(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* at = &app;
+  std::string path = "conclave";
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const std::vector<const CLI::App*> verbs = at->get_subcommands([](const CLI::App*) { return true; });
+    if (verbs.empty() || word.empty() || word.front() == '-') return std::nullopt;
+    const auto found =
+        std::find_if(verbs.begin(), verbs.end(), [&](const CLI::App* verb) { return verb->get_name() == word; });
+    if (found == verbs.end()) {
+      std::vector<std::string> names;
+      for (const CLI::App* verb : verbs) names.push_back(verb->get_name());
+      const std::string near = nearest_name(word, names);
+      return invalid("there is no verb '" + word + "'",
+                     near.empty() ? "`" + path + " --help` lists them" : "did you mean " + near + "?", path);
+    }
+    at = *found;
+    path += " " + word;
+  }
+  return std::nullopt;
+}
+
 int run_command_line(int argc, char** argv) {
   std::error_code ignored;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
   // Before anything else: these run plugin code in a bare process, without threads, CUDA or torch settings.
-  if (const auto code = run_probe_mode(argc, argv)) return *code;
+  run_probe_mode(argc, argv);
   if (const auto code = run_conformance_mode(argc, argv)) return *code;
   const FaultHandler fault_handler;
 
@@ -65,6 +91,7 @@ int run_command_line(int argc, char** argv) {
   add_new_plugin_verb(app, context);
   add_prepare_verb(app, context);
   add_export_verb(app, context);
+  if (const auto error = unknown_verb(app, argc, argv)) return report(*error);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

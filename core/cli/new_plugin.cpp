@@ -13,6 +13,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -64,6 +65,18 @@ Status check_name(const std::string& name) {
                  "use lower-case letters, digits and single dashes, e.g. my-filter, and begin with a letter");
 }
 
+/// A word that a shell reads back as `text`.
+std::string shell_word(const std::string& text) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_@%+=:,./-").find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) return text;
+  std::string word = "'";
+  for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return word + "'";
+}
+
 Result<std::vector<fs::path>> template_files(const fs::path& folder) {
   std::error_code failed;
   std::vector<fs::path> files;
@@ -74,6 +87,18 @@ Result<std::vector<fs::path>> template_files(const fs::path& folder) {
                        folder.string());
   std::sort(files.begin(), files.end());
   return files;
+}
+
+/// A template has classes of its own beside the plugin's.
+Status check_class(const std::vector<fs::path>& files, const std::string& name) {
+  for (const fs::path& file : files) {
+    std::ostringstream text;
+    text << std::ifstream(file, std::ios::binary).rdbuf();
+    for (const char* word : {"class ", "struct "})
+      if (text.str().find(word + name + " ") != std::string::npos)
+        return invalid("its class would be called " + name + ", as another one of the template", "choose another name");
+  }
+  return {};
 }
 
 Status write_file(const fs::path& from, const fs::path& to, const Substitutions& substitutions) {
@@ -105,6 +130,7 @@ Result<fs::path> create(const NewPluginArguments& arguments, const fs::path& exe
     CONCLAVE_ASSIGN(const std::vector<fs::path> found, template_files(folder));
     files.insert(files.end(), found.begin(), found.end());
   }
+  CONCLAVE_RETURN_IF_ERROR(check_class(files, camel_case(arguments.name)));
   fs::create_directories(directory, failed);
   if (failed)
     return storage_error("cannot be made: " + failed.message(), "give another folder with --dir", directory.string());
@@ -132,19 +158,18 @@ void run(const NewPluginArguments& arguments, CliContext& context) {
     context.exit_code = report(made.error());
     return;
   }
-  const std::string folder = made->string();
-  const std::string host = context.executable.string();
-  std::printf(
-      "Wrote %s/%s to %s\n\n"
-      "Build and test it:\n"
-      "  cmake -S %s -B %s/build && cmake --build %s/build && ctest --test-dir %s/build --output-on-failure\n"
-      "Check it as the host sees it:\n"
-      "  %s plugins check %s/build/plugins/%s-%s.so\n"
-      "Use it: put the block of %s/example.yaml into an experiment and run with\n"
-      "  CONCLAVE_PLUGIN_PATH=%s/build/plugins\n",
-      arguments.kind.c_str(), arguments.name.c_str(), folder.c_str(), folder.c_str(), folder.c_str(), folder.c_str(),
-      folder.c_str(), host.c_str(), folder.c_str(), arguments.kind.c_str(), arguments.name.c_str(), folder.c_str(),
-      folder.c_str());
+  const auto inside = [&made](const std::string& name) { return shell_word((*made / name).string()); };
+  const std::string folder = shell_word(made->string()), build = inside("build");
+  const std::string text = "Wrote " + arguments.kind + "/" + arguments.name + " to " + made->string() +
+                           "\n\nBuild and test it:\n  cmake -S " + folder + " -B " + build + " && cmake --build " +
+                           build + " && ctest --test-dir " + build +
+                           " --output-on-failure\nCheck it as the host sees it:\n  " +
+                           shell_word(context.executable.string()) + " plugins check " +
+                           inside("build/plugins/" + arguments.kind + "-" + arguments.name + ".so") +
+                           (arguments.kind == "source" ? " --with '{paths: [FILE]}'" : "") +
+                           "\nUse it: put the block of " + (*made / "example.yaml").string() +
+                           " into an experiment and run with\n  CONCLAVE_PLUGIN_PATH=" + inside("build/plugins") + "\n";
+  std::fputs(text.c_str(), stdout);
 }
 
 } // namespace

@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "cli/option_listing.hpp"
 #include "cli/verbs.hpp"
 #include "plugin/conformance/suite.hpp"
 #include "plugin/library.hpp"
+#include "run/assemble.hpp"
 
 namespace conclave {
 namespace {
@@ -32,8 +34,6 @@ std::string padded(const std::string& text, std::size_t width) {
   return text.size() < width ? text + std::string(width - text.size(), ' ') : text;
 }
 
-std::string dumped(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
-
 void list_json(const std::vector<PluginRow>& rows) {
   Json all = Json::array();
   for (const PluginRow& row : rows)
@@ -45,7 +45,7 @@ void list_json(const std::vector<PluginRow>& rows) {
                    {"file", row.file.string()},
                    {"state", row.state},
                    {"reason", row.reason}});
-  print(dumped(all));
+  print_json(all);
 }
 
 void list_text(const std::vector<PluginRow>& rows) {
@@ -84,51 +84,6 @@ void list(const PluginsArguments& arguments, CliContext& context) {
   }
 }
 
-/// `[0, 1]`, `> 0`, `>= 1`, `one of a, b`, `2 values`.
-std::string limits_of(const Json& option) {
-  std::string text;
-  const auto add = [&text](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
-  if (option.contains("minimum") && option.contains("maximum")) {
-    add((option.value("minimum_exclusive", false) ? "(" : "[") + option["minimum"].dump() + ", " +
-        option["maximum"].dump() + "]");
-  } else if (option.contains("minimum")) {
-    add((option.value("minimum_exclusive", false) ? "> " : ">= ") + option["minimum"].dump());
-  } else if (option.contains("maximum")) {
-    add("<= " + option["maximum"].dump());
-  }
-  if (option.contains("length")) add(option["length"].dump() + " values");
-  if (option.contains("choices")) {
-    std::string choices;
-    for (const Json& choice : option["choices"]) choices += (choices.empty() ? "" : ", ") + choice.get<std::string>();
-    add("one of " + choices);
-  }
-  return text;
-}
-
-std::string type_of(const Json& option) {
-  std::string type = option.value("type", "");
-  if (option.contains("kind")) return "a " + option.value("kind", "") + " plugin";
-  if (option.contains("element")) return type + " of " + option.value("element", "");
-  return type;
-}
-
-void show_options(const Json& options, const std::string& indent) {
-  for (const Json& option : options) {
-    std::string line = indent + option.value("name", "") + ": " + type_of(option);
-    line += option.value("required", false)       ? ", required"
-            : option.value("default", "").empty() ? ""
-                                                  : " = " + option.value("default", "");
-    if (option.value("optional", false)) line += ", may be null";
-    if (const std::string limits = limits_of(option); !limits.empty()) line += "; " + limits;
-    line += "; affects " + option.value("affects", "") + "\n";
-    print(line);
-    if (const std::string doc = option.value("doc", ""); !doc.empty()) print(indent + "    " + doc + "\n");
-    if (option.contains("deprecated_aliases"))
-      print(indent + "    old names: " + option["deprecated_aliases"].dump() + "\n");
-    if (option.contains("fields")) show_options(option["fields"], indent + "    ");
-  }
-}
-
 void show(const PluginsArguments& arguments, CliContext& context) {
   PluginRegistry& registry = registry_of(arguments, context);
   const std::string text = registry.description_json(arguments.id);
@@ -140,13 +95,14 @@ void show(const PluginsArguments& arguments, CliContext& context) {
   Json plugin = Json::parse(text);
   plugin["file"] = registry.file_of(arguments.id).string();
   plugin["sha256"] = registry.sha256_of(arguments.id);
-  if (arguments.json) return print(dumped(plugin));
+  add_option_texts(plugin["options"]);
+  if (arguments.json) return print_json(plugin);
   print(plugin.value("id", "") + " " + plugin.value("version", "") + " (" + plugin.value("licence", "") + ")\n" +
         plugin.value("summary", "") + "\n" + plugin.value("file", "") + "\n\n");
   const Json& options = plugin["options"];
   if (options.empty()) return print("It has no options.\n");
   print("Options (under `with:`):\n");
-  show_options(options, "  ");
+  print_options(options, "  ");
   print("\nAs a block of an experiment, with every default written out:\n  {use: " + plugin.value("id", "") +
         ", with: {");
   bool first = true;
@@ -164,6 +120,8 @@ void check(const PluginsArguments& arguments, CliContext& context) {
   request.file = arguments.file;
   request.with = arguments.with;
   request.only = arguments.only;
+  request.plugin_path = default_plugin_path(context.executable);
+  request.probe_cache = default_cache_directory() / "probe";
   const auto report_of = run_conformance(request);
   if (!report_of.ok()) {
     context.exit_code = report(report_of.error());
@@ -186,10 +144,14 @@ void check(const PluginsArguments& arguments, CliContext& context) {
           (result.detail.empty() ? "" : ": " + result.detail) + "\n");
   }
   if (arguments.json) {
-    print(dumped(all));
+    print_json(all);
   } else {
     print(std::to_string(passed) + " passed, " + std::to_string(failed) + " failed, " + std::to_string(skipped) +
           " skipped\n");
+    if (skipped > 0 && arguments.with.empty())
+      print(
+          "The skipped cases want options that this plugin requires: give them as a YAML map, e.g.\n"
+          "  --with '{paths: [a.txt]}'\n");
   }
   context.exit_code = failed > 0 ? exit_code(Code::unsupported) : 0;
 }

@@ -21,6 +21,8 @@ void execute(const std::shared_ptr<RunArguments>& arguments, CliContext& context
   RunRequest& request = arguments->request;
   request.run_directory = arguments->run_directory;
   request.resume_path = arguments->resume_path;
+  request.program = context.executable;
+  request.overrides = arguments->overrides;
   request.device = arguments->device == "cpu"    ? DeviceChoice::cpu
                    : arguments->device == "cuda" ? DeviceChoice::cuda
                                                  : DeviceChoice::automatic;

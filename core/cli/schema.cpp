@@ -1,9 +1,11 @@
 // conclave schema: the JSON Schema of experiments with every plugin that is loaded.
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include "cli/verbs.hpp"
 #include "config/json_schema.hpp"
@@ -19,6 +21,9 @@ void execute(const std::string& out, CliContext& context) {
     std::fputs(schema.c_str(), stdout);
     return;
   }
+  std::error_code failed; // a folder that cannot be made shows when the file is opened
+  if (const auto folder = std::filesystem::path(out).parent_path(); !folder.empty())
+    std::filesystem::create_directories(folder, failed);
   std::ofstream file(out, std::ios::binary | std::ios::trunc);
   file << schema;
   file.flush();

@@ -1,4 +1,4 @@
-// The verbs of the command line: one file each, one function each that adds it to the parser.
+// The verbs of the command line: one function each that adds it to the parser, in a file of its own (run.cpp has prepare, too).
 //
 // A verb's callback does its work, prints to stdout (results) and stderr (problems), and sets context.exit_code. It does
 // not call exit(): main() tears down in order.

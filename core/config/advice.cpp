@@ -37,19 +37,20 @@ Location written(const Experiment& experiment, std::initializer_list<const char*
 
 void advise_warmup(const Experiment& experiment, const AdviceInput& input, Diagnostics& diagnostics) {
   constexpr double least = 0.05, most = 0.10;
-  if (input.warmup_steps <= 0 || input.total_steps <= 0) return;
+  if (input.warmup_steps < 0 || input.total_steps <= 0) return;
   const std::int64_t warmup = input.warmup_steps;
   const Location where = written(experiment, {"scheduler", "with", "warmup"});
   if (warmup > input.total_steps) {
-    diagnostics.error(where, "scheduler",
-                      "the warm-up takes " + std::to_string(warmup) + " steps of " + std::to_string(input.total_steps),
-                      "make it shorter than train.steps");
+    diagnostics.hint(where, "scheduler",
+                     "the warm-up takes " + std::to_string(warmup) + " steps of " + std::to_string(input.total_steps),
+                     "make it shorter than train.steps");
     return;
   }
   const double share = static_cast<double>(warmup) / static_cast<double>(input.total_steps);
   if (share >= least && share <= most) return;
   diagnostics.hint(
-      where, "scheduler", "the warm-up takes " + short_number(100 * share) + " % of the steps",
+      where, "scheduler",
+      warmup == 0 ? "there is no warm-up" : "the warm-up takes " + short_number(100 * share) + " % of the steps",
       "5 to 10 % served runs like this one well: " +
           std::to_string(static_cast<std::int64_t>(least * static_cast<double>(input.total_steps))) + " to " +
           std::to_string(static_cast<std::int64_t>(most * static_cast<double>(input.total_steps))) + " steps");

@@ -1,7 +1,7 @@
 // Advice for an experiment that is right but unusual: the hints of `conclave check`.
 //
 // What this is: rules over plain numbers, which the caller takes from the bound experiment and from plugins made in the
-// check phase. A number that is not known stays 0 and its rule says nothing. What this is not: an error.
+// check phase. A number that is not known stays as it is here and its rule says nothing. What this is not: an error.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +13,13 @@ namespace conclave {
 
 struct AdviceInput {
   std::int64_t total_steps = 0;
-  std::int64_t warmup_steps = 0; ///< Scheduler::warmup_steps
-  double peak_learning_rate = 0; ///< Optimizer::peak_learning_rate
-  std::int64_t parameters = 0;   ///< ModelSummary::parameters
-  double clip_grad_norm = 0;     ///< 0: gradients are not clipped
+  std::int64_t warmup_steps = -1; ///< Scheduler::warmup_steps; negative: not known, or no such notion
+  double peak_learning_rate = 0;  ///< Optimizer::peak_learning_rate
+  std::int64_t parameters = 0;    ///< ModelSummary::parameters
+  double clip_grad_norm = 0;      ///< 0: gradients are not clipped
 };
 
-/// Adds hints and, for a warm-up longer than the run, an error; each located where the experiment wrote the value.
+/// Adds hints, each located where the experiment wrote the value.
 void add_advice(const AdviceInput& input, const Experiment& experiment, Diagnostics& diagnostics);
 
 /// Hints for input paths (options that affect the numbers) at which there is nothing on this machine.

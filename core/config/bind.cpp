@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <set>
 
+#include "config/block_diagnostic.hpp"
 #include "config/compose.hpp"
 #include "config/cross_checks.hpp"
 #include "config/experiment.hpp"
@@ -16,7 +17,9 @@ namespace {
 
 class Binder {
  public:
-  Binder(PluginCatalog& catalog, Diagnostics& diagnostics) : catalog_(catalog), diagnostics_(diagnostics) {
+  // `whole`: every layer of the tree could be read.
+  Binder(PluginCatalog& catalog, bool whole, Diagnostics& diagnostics) : catalog_(catalog), diagnostics_(diagnostics) {
+    context_.incomplete = !whole;
     std::error_code error;
     // Values of `--set` come from the shell, so their relative paths start where the shell stands.
     context_.base_directory = std::filesystem::current_path(error).string();
@@ -47,6 +50,10 @@ class Binder {
     const OptionTable& table = domain_table();
     for (const Value::Member& member : domains->members()) {
       const std::string key = join_key("data.domains", member.key);
+      if (detail::is_idle_deletion(member.value)) {
+        diagnostics_.error(member.key_where, key, "there is no domain of this name to delete", "remove the line");
+        continue;
+      }
       DomainSection domain;
       domain.name = member.key;
       if (!is_plain_name(member.key))
@@ -62,6 +69,7 @@ class Binder {
 
   void bind_list(const Value* list, const char* kind, const std::string& key, std::vector<PluginBlock>& blocks) {
     if (list == nullptr || list->is_null()) return;
+    if (context_.incomplete && list->is_map()) return; // it may reach into a list that could not be read
     if (!detail::expect_list(*list, key, diagnostics_)) return;
     std::set<std::string> names;
     for (std::size_t i = 0; i < list->items().size(); ++i) {
@@ -72,23 +80,25 @@ class Binder {
         diagnostics_.error(item.where(), item_key, "a second " + std::string(kind) + " of this name",
                            "give it a name: of its own");
       PluginBlock block;
-      bind_block(&item, kind, item_key, block);
+      bind_block(&item, kind, item_key, block, detail::BlockName::allowed);
       blocks.push_back(std::move(block));
     }
   }
 
   // A missing block leaves `block` as it is; that it is required is the table's to say.
-  void bind_block(const Value* value, const std::string& kind, const std::string& key, PluginBlock& block) {
-    if (value == nullptr || (value->is_null() && kind != "filter" && kind != "monitor")) return;
+  void bind_block(const Value* value, const std::string& kind, const std::string& key, PluginBlock& block,
+                  detail::BlockName named = detail::BlockName::refused) {
+    const bool item = named == detail::BlockName::allowed;
+    if (value == nullptr || (value->is_null() && !item)) return;
     ChildRequest request;
-    const bool good = detail::parse_child(*value, key, kind, diagnostics_, request);
+    const bool good = detail::parse_child(*value, key, kind, named, context_, diagnostics_, request);
     if (const Value* name = value->find("name");
-        name != nullptr && (!name->is_scalar() || !is_plain_name(name->text())))
+        item && name != nullptr && (!name->is_scalar() || !is_plain_name(name->text())))
       diagnostics_.error(name->where(), join_key(key, "name"), "cannot name a plugin block",
                          "use letters, digits, - and _, not only digits");
     // After an unknown key beside it, `with` is still worth binding: all errors at once.
     if (!good && request.id.empty()) return;
-    block.name = item_name(*value);
+    if (item) block.name = item_name(*value);
     bind_request(request, block);
   }
 
@@ -99,11 +109,11 @@ class Binder {
     if (block.name.empty()) block.name = request.id.substr(request.id.find('/') + 1);
     const auto found = catalog_.find(request.id);
     if (!found.ok()) {
-      const Error& error = found.error();
-      diagnostics_.add({Severity::error, request.use.where(), join_key(request.key, "use"),
-                        (error.where.empty() ? "" : error.where + ": ") + error.what, error.fix, error.code});
+      diagnostics_.add(diagnostic_of(found.error(), block, join_key(request.key, "use")));
       return;
     }
+    if (const std::string remark = catalog_.remark(request.id); !remark.empty())
+      diagnostics_.warning(block.where, join_key(request.key, "use"), remark);
     block.descriptor = *found;
     std::vector<ChildRequest> children;
     // validate() and default values are the plugin's code.
@@ -112,13 +122,7 @@ class Binder {
       block.descriptor->options.bind(request.with, join_key(request.key, "with"), context_, block.options.get(),
                                      diagnostics_, children);
     });
-    if (!status.ok())
-      diagnostics_.add({Severity::error,
-                        request.use.where(),
-                        join_key(request.key, "with"),
-                        status.error().render(),
-                        {},
-                        status.error().code});
+    if (!status.ok()) diagnostics_.add(diagnostic_of(status.error(), block, join_key(request.key, "with")));
     for (ChildRequest& child : children) {
       PluginBlock bound;
       bind_request(child, bound);
@@ -144,19 +148,16 @@ std::optional<Experiment> load_experiment(const std::string& path, const LoadOpt
   experiment.files = std::move(composition->files);
   experiment.history = std::move(composition->history);
   Diagnostics found;
-  Binder(catalog, found).bind(experiment.tree, experiment);
+  Binder(catalog, composition->whole, found).bind(experiment.tree, experiment);
   if (experiment.name.empty()) experiment.name = std::filesystem::path(path).stem().string();
-  if (!found.has_errors()) check_across_sections(experiment, experiment.tree, found);
+  if (composition->whole && !found.has_errors()) check_across_sections(experiment, experiment.tree, found);
   for (const Diagnostic& diagnostic : found.all()) {
     const Location& where = diagnostic.where;
     if (!composition->unresolved.contains({where.file ? *where.file : std::string{}, where.line, where.column}))
       diagnostics.add(diagnostic);
   }
   if (diagnostics.error_count() != errors_before) return std::nullopt;
-  if (const Status status = resolve(experiment); !status.ok()) {
-    diagnostics.error(experiment.tree.where(), {}, status.error().render());
-    return std::nullopt;
-  }
+  if (!resolve(experiment, diagnostics)) return std::nullopt;
   return experiment;
 }
 

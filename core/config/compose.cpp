@@ -22,20 +22,25 @@ const Value* tagged_list(const Value& value) {
   return (only.key == append_tag || only.key == prepend_tag) && only.value.is_list() ? &only.value : nullptr;
 }
 
-// A layer's part that meets nothing below it: its `!append` lists are plain lists.
-Value settle(const Value& value) {
-  if (const Value* list = tagged_list(value)) return settle(*list);
+// A layer's part that meets nothing below it: its `!append` lists are plain lists. In all but the first layer, a `null`
+// of its maps deletes nothing, which it says by having no location.
+enum class Layer { first, later };
+Value settle(const Value& value, Layer layer) {
+  if (const Value* list = tagged_list(value)) return settle(*list, layer);
   if (value.is_list()) {
     std::vector<Value> items;
     items.reserve(value.items().size());
-    for (const Value& item : value.items()) items.push_back(settle(item));
+    // A list replaces as a whole: what is null in it is written there.
+    for (const Value& item : value.items()) items.push_back(settle(item, Layer::first));
     return Value::list(std::move(items), value.where());
   }
   if (value.is_map()) {
     std::vector<Value::Member> members;
     members.reserve(value.members().size());
-    for (const Value::Member& member : value.members())
-      members.push_back({member.key, member.key_where, settle(member.value)});
+    for (const Value::Member& member : value.members()) {
+      const bool idle = layer == Layer::later && member.value.is_null();
+      members.push_back({member.key, member.key_where, idle ? Value::null() : settle(member.value, layer)});
+    }
     return Value::map(std::move(members), value.where());
   }
   return value;
@@ -72,7 +77,8 @@ Value merge_maps(const Value& earlier, const Value& later, const std::string& ke
     const auto found = find_member(members, member.key);
     const std::string member_key = join_key(key, member.key);
     if (found == members.end()) {
-      members.push_back({member.key, member.key_where, settle(member.value)});
+      const Value added = member.value.is_null() ? Value::null() : settle(member.value, Layer::later);
+      members.push_back({member.key, member.key_where, added});
     } else if (member.value.is_null()) {
       record(history, member_key, found->value, "deleted", member.value.where());
       members.erase(found);
@@ -137,7 +143,7 @@ class Layers {
  public:
   Layers(Composition& composition, Diagnostics& diagnostics) : composition_(composition), diagnostics_(diagnostics) {}
 
-  // Applies what the file extends, then the file. False when a file could not be parsed.
+  // Applies what the file extends, then the file. False when the file itself could not be read.
   bool apply_file(const std::string& path, const Location& from) {
     namespace fs = std::filesystem;
     std::error_code error;
@@ -170,17 +176,18 @@ class Layers {
       return false;
     }
     open_.push_back({identity, path});
-    bool good = true;
-    if (const Value* extends = layer->find("extends")) good = apply_extended(*extends, path);
+    if (const Value* extends = layer->find("extends")) apply_extended(*extends, path);
     open_.pop_back();
     std::vector<Value::Member> own;
     for (const Value::Member& member : layer->members())
       if (member.key != "extends") own.push_back(member);
     apply(Value::map(std::move(own), layer->where()));
-    return good;
+    return true;
   }
 
-  void apply(const Value& layer) { tree_ = merge(tree_, layer, {}, composition_.history, diagnostics_); }
+  void apply(const Value& layer) {
+    tree_ = layers_++ == 0 ? settle(layer, Layer::first) : merge(tree_, layer, {}, composition_.history, diagnostics_);
+  }
   [[nodiscard]] const Value& tree() const { return tree_; }
 
  private:
@@ -188,33 +195,32 @@ class Layers {
     std::string identity, path;
   };
 
-  bool apply_extended(const Value& extends, const std::string& path) {
-    if (extends.is_null()) return true;
-    if (!extends.is_list() && !extends.is_scalar()) {
-      diagnostics_.error(extends.where(), "extends", "expected a path or a list of paths",
-                         "write extends: [base/a.yaml, base/b.yaml]");
-      return false;
-    }
+  // What cannot be read leaves the composition without it: the rest is still worth checking.
+  void apply_extended(const Value& extends, const std::string& path) {
+    if (extends.is_null()) return;
+    const auto refuse = [this](const Value& value, const char* what, const char* fix) {
+      diagnostics_.error(value.where(), "extends", what, fix);
+      composition_.whole = false;
+    };
+    if (!extends.is_list() && !extends.is_scalar())
+      return refuse(extends, "expected a path or a list of paths", "write extends: [base/a.yaml, base/b.yaml]");
     const std::vector<Value> entries = extends.is_scalar() ? std::vector<Value>{extends} : extends.items();
-    bool good = true;
     for (const Value& entry : entries) {
       if (!entry.is_scalar() || entry.text().empty() || entry.text().find('\0') != std::string::npos) {
-        diagnostics_.error(entry.where(), "extends", "expected a path", "write the path of a YAML file");
-        good = false;
+        refuse(entry, "expected a path", "write the path of a YAML file");
       } else if (entry.text().find("${") != std::string::npos) {
-        diagnostics_.error(entry.where(), "extends", "variables are not known here", "write the path out");
-        good = false;
+        refuse(entry, "variables are not known here", "write the path out");
       } else {
         const std::filesystem::path target =
             (std::filesystem::path(path).parent_path() / entry.text()).lexically_normal();
-        good &= apply_file(target.string(), entry.where());
+        if (!apply_file(target.string(), entry.where())) composition_.whole = false;
       }
     }
-    return good;
   }
 
   Composition& composition_;
   Diagnostics& diagnostics_;
+  int layers_ = 0;         // applied so far
   std::vector<Open> open_; // the files being extended, outermost first
   Value tree_ = Value::map({});
 };
@@ -287,7 +293,7 @@ std::string item_name(const Value& item) {
 Value merge(const Value& earlier, const Value& later, const std::string& key, OverrideHistory& history,
             Diagnostics& diagnostics) {
   if (const Value* list = tagged_list(later)) {
-    Value added = settle(*list);
+    Value added = settle(*list, Layer::later);
     if (earlier.is_null()) return added;
     if (!earlier.is_list()) {
       diagnostics.error(later.where(), key, later.members().front().key + " needs a list below it",
@@ -304,24 +310,27 @@ Value merge(const Value& earlier, const Value& later, const std::string& key, Ov
   if (earlier.is_map() && later.is_map()) return merge_maps(earlier, later, key, history, diagnostics);
   if (earlier.is_list() && later.is_map()) return merge_items(earlier, later, key, history, diagnostics);
   if (!earlier.is_null()) record(history, key, earlier, "replaced", later.where());
-  return settle(later);
+  return settle(later, Layer::later);
 }
 
 std::optional<Composition> compose(const std::string& path, const std::vector<std::string>& overrides,
                                    const std::vector<std::string>& data_keys, Diagnostics& diagnostics) {
   Composition composition;
   Layers layers(composition, diagnostics);
-  bool good = layers.apply_file(path, {});
+  const bool readable = layers.apply_file(path, {});
   for (std::size_t i = 0; i < overrides.size(); ++i) {
     if (const auto layer = parse_override(overrides[i], i + 1, data_keys, diagnostics)) layers.apply(*layer);
   }
-  if (!good) return std::nullopt;
+  if (!readable) return std::nullopt;
   const Value* vars = layers.tree().find("vars");
   std::vector<Value::Member> members;
   for (const Value::Member& member : layers.tree().members())
     if (member.key != "vars") members.push_back(member);
+  Diagnostics of_variables; // worth nothing where their values may stand in what could not be read
   composition.tree = substitute(Value::map(std::move(members), layers.tree().where()),
-                                vars != nullptr ? *vars : Value{}, composition.unresolved, diagnostics);
+                                vars != nullptr ? *vars : Value{}, composition.unresolved, of_variables);
+  if (composition.whole)
+    for (const Diagnostic& found : of_variables.all()) diagnostics.add(found);
   return composition;
 }
 

@@ -3,7 +3,8 @@
 // The rules, in the order they are applied:
 // 1. Layers: the files of `extends` (first to last, each after what it extends itself; a file met twice counts once), the
 //    experiment, then each `--set`. A later layer goes over the earlier ones.
-// 2. Maps merge. `null` deletes what earlier layers said. Everything else replaces; lists as a whole, except that
+// 2. Maps merge. `null` deletes what earlier layers said (and stays, without a location, where they said nothing: whether
+//    the key exists is for binding to say). Everything else replaces; lists as a whole, except that
 //    `!append [..]` and `!prepend [..]` extend them, and that a map over a list reaches its items by `name:` (or the part
 //    of `use:` after the slash) or by number: `--set data.filters.simhash.with.distance=4`.
 // 3. When a layer changes `use`, the `with` of the earlier layers is dropped: options of another plugin mean nothing.
@@ -39,12 +40,14 @@ struct Composition {
   Value tree;                     ///< without `extends` and `vars`
   std::vector<std::string> files; ///< every file that took part, absolute, the experiment first
   OverrideHistory history;
+  bool whole =
+      true; ///< false: a file of `extends` could not be read (an error says so) and the tree lacks what it says
   /// Scalars whose `${..}` could not be resolved; an error says so, and what binding finds there is noise.
   std::set<std::tuple<std::string, int, int>> unresolved;
 };
 
 /// `overrides` are `a.b.c=value`; value is YAML when it starts with [ { " or ', else text, and empty, ~ or null delete.
-/// A first segment of `data_keys` may leave out `data.`. Nothing when a file cannot be parsed.
+/// A first segment of `data_keys` may leave out `data.`. Nothing when the experiment's own file cannot be read.
 std::optional<Composition> compose(const std::string& path, const std::vector<std::string>& overrides,
                                    const std::vector<std::string>& data_keys, Diagnostics& diagnostics);
 

@@ -28,7 +28,7 @@ void check_batch(const Experiment& experiment, const Value& tree, Diagnostics& d
   std::int64_t unit = 1;
   std::string product;
   if (ranks > 0 && micro > 0) {
-    unit = micro * ranks;
+    unit = micro * ranks; // fits: both are bounded by their options
     product = "micro_batch x parallel.data = " + std::to_string(micro) + " x " + std::to_string(ranks) + " = " +
               std::to_string(unit);
   } else if (ranks > 0) {

@@ -20,13 +20,13 @@
 
 namespace conclave {
 
-/// A `{use, with, name?}` block after binding. Children are bound too; instantiate() (plugin/instantiate.hpp) builds them
+/// A `{use, with, name?}` block after binding. Children are bound too; instantiate() (run/instantiate.hpp) builds them
 /// inside out.
 struct PluginBlock {
   struct BoundChild;
   std::string id;
-  std::string name; ///< `name:` of the block, else the part of the id after the slash
-  std::string key;  ///< dotted path of the block in the experiment
+  std::string name; ///< `name:` of a list's item, else the part of the id after the slash
+  std::string key;  ///< dotted path of the block in the experiment: unique, so it is the instance's name
   Location where;
   const PluginDescriptor* descriptor = nullptr; ///< null: the block was left out
   std::shared_ptr<void> options;                ///< bound, from descriptor->options.make()
@@ -61,7 +61,7 @@ struct DataSection {
     BatchingMode mode = BatchingMode::pack;
     bool document_attention = false; ///< pack: attention and positions restart at each document
     Count bucket_step = 128;         ///< bucket: padded lengths are multiples of this, up to length.max
-    bool drop_last = true;
+    bool drop_last = true;           ///< nothing else is accepted: every batch is full
   } batching;
   Fraction held_out = 0.01; ///< of the documents, by hash, after dedup
   Bytes tokenizer_sample =
@@ -79,7 +79,7 @@ struct PrecisionSection {
     double initial = 65536, growth = 2, backoff = 0.5, minimum = 1;
     Count interval = 2000;
   } loss_scale;
-  bool deterministic = true;
+  bool deterministic = false; ///< on a GPU
 };
 
 struct ParallelSection {

@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <string_view>
 #include <vector>
+
+#include "config/sections.hpp"
 
 namespace conclave {
 namespace {
@@ -35,16 +38,32 @@ bool is_under(const std::string& key, const std::string& prefix) {
   return key == prefix || (key.starts_with(prefix) && (key[prefix.size()] == '.' || key[prefix.size()] == '['));
 }
 
+// The option at that dotted key, through groups and the entries of maps of groups; or null.
+const OptionSpec* find_spec(const std::vector<OptionSpec>& specs, std::string_view key) {
+  const std::string_view name = key.substr(0, key.find('.'));
+  for (const OptionSpec& spec : specs) {
+    if (spec.name != name) continue;
+    if (name == key) return &spec;
+    if (spec.type == OptionType::map && spec.fields.empty()) return &spec; // one of its entries
+    std::string_view rest = key.substr(name.size() + 1);
+    if (spec.type == OptionType::map)
+      rest.remove_prefix(rest.find('.') + 1); // the entry's name; a lone one is no option
+    return find_spec(spec.fields, rest);
+  }
+  return nullptr;
+}
+
 const OptionSpec* find_spec(const PluginBlock& block, const std::string& key) {
   const std::string prefix = block.key + ".with.";
   if (!block || !key.starts_with(prefix)) return nullptr;
   for (const PluginBlock::BoundChild& child : block.children)
     if (const OptionSpec* found = find_spec(child.block, key)) return found;
-  return block.descriptor->options.find(key.substr(prefix.size()));
+  return find_spec(block.descriptor->options.specs(), std::string_view(key).substr(prefix.size()));
 }
 
-// The documentation of a plugin's option, or "".
+// The documentation of an option, or "".
 std::string doc_of(const Experiment& experiment, const std::string& key) {
+  if (const OptionSpec* spec = find_spec(experiment_table().specs(), key)) return spec->doc;
   std::vector<const PluginBlock*> blocks = {&experiment.data.tokenizer, &experiment.model, &experiment.optimizer,
                                             &experiment.scheduler, &experiment.checkpoint};
   for (const DomainSection& domain : experiment.data.domains) blocks.push_back(&domain.source);

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "config/sections.hpp"
+#include "plugin/library.hpp"
 
 namespace conclave {
 namespace {
@@ -64,14 +66,21 @@ Json scalar_schema(const OptionSpec& spec, OptionType type) {
   }
 }
 
-// The same, and `null`: a layer may delete what another one says.
-Json or_null(Json schema) {
-  if (schema.contains("anyOf"))
+// The same, and what stands for it before layers are composed: `null`, since a layer may delete what another one says, and
+// `${name}`, since a variable may be of any kind.
+Json or_composed(Json schema) {
+  if (schema.contains("anyOf")) {
     schema["anyOf"].push_back({{"type", "null"}});
-  else if (schema["type"].is_array())
-    schema["type"].push_back("null");
-  else
-    schema["type"] = Json::array({schema["type"], "null"});
+    schema["anyOf"].push_back({{"type", "string"}, {"pattern", variable}});
+    return schema;
+  }
+  Json types = schema["type"].is_array() ? schema["type"] : Json::array({schema["type"]});
+  types.push_back("null");
+  if (std::find(types.begin(), types.end(), "string") == types.end()) {
+    types.push_back("string");
+    schema["pattern"] = variable; // holds for text alone
+  }
+  schema["type"] = std::move(types);
   return schema;
 }
 
@@ -111,16 +120,16 @@ Json list_schema(const OptionSpec& spec) {
 Json option_schema(const OptionSpec& spec) {
   Json schema;
   switch (spec.type) {
-    case OptionType::list: schema = or_null(list_schema(spec)); break;
+    case OptionType::list: schema = or_composed(list_schema(spec)); break;
     case OptionType::map: {
       Json element = element_schema(spec);
-      if (element.contains("type") || element.contains("anyOf")) element = or_null(std::move(element));
-      schema = {{"type", Json::array({"object", "null"})}, {"additionalProperties", std::move(element)}};
+      if (element.contains("type") || element.contains("anyOf")) element = or_composed(std::move(element));
+      schema = or_composed({{"type", "object"}, {"additionalProperties", std::move(element)}});
       break;
     }
-    case OptionType::group: schema = or_null(object_of(spec.fields)); break;
-    case OptionType::plugin: schema = {{"$ref", kind_ref(spec.kind)}}; break; // which takes null, too
-    default: schema = or_null(scalar_schema(spec, spec.type));
+    case OptionType::group: schema = or_composed(object_of(spec.fields)); break;
+    case OptionType::plugin: schema = {{"$ref", kind_ref(spec.kind)}}; break;
+    default: schema = or_composed(scalar_schema(spec, spec.type));
   }
   std::string text = spec.doc;
   if (!spec.default_text.empty() && spec.type != OptionType::group)
@@ -132,10 +141,18 @@ Json option_schema(const OptionSpec& spec) {
 // The options of one plugin under `with`, when `use` names it.
 Json use_rule(const PluginDescriptor& descriptor) {
   return {{"if", {{"properties", {{"use", {{"const", descriptor.info.id}}}}}, {"required", Json::array({"use"})}}},
-          {"then", {{"properties", {{"with", or_null(object_of(descriptor.options.specs()))}}}}}};
+          {"then", {{"properties", {{"with", or_composed(object_of(descriptor.options.specs()))}}}}}};
 }
 
-Json kind_schema(const std::string& kind, const std::vector<const PluginDescriptor*>& descriptors) {
+// Kinds whose blocks are items of a list of the experiment, which may have a name.
+void collect_listed(const std::vector<OptionSpec>& specs, std::set<std::string>& kinds) {
+  for (const OptionSpec& spec : specs) {
+    if (spec.type == OptionType::list && spec.element == OptionType::plugin) kinds.insert(spec.kind);
+    collect_listed(spec.fields, kinds);
+  }
+}
+
+Json kind_schema(const std::string& kind, const std::vector<const PluginDescriptor*>& descriptors, bool listed) {
   Json ids = Json::array(), rules = Json::array();
   std::string description = "A " + kind + ":";
   for (const PluginDescriptor* descriptor : descriptors) {
@@ -144,15 +161,15 @@ Json kind_schema(const std::string& kind, const std::vector<const PluginDescript
     description += " " + descriptor->info.id;
   }
   ids.push_back({{"type", "string"}, {"pattern", variable}});
-  Json schema = {
-      {"description", description},
-      {"type", "object"},
-      {"properties",
-       {{"use", {{"description", "Which plugin."}, {"anyOf", std::move(ids)}}},
-        {"name",
-         {{"description", "Its name in this experiment; default: the id after the slash."}, {"type", "string"}}},
-        {"with", {{"description", "Its options."}, {"type", Json::array({"object", "null"})}}}}},
-      {"additionalProperties", false}};
+  Json properties = {{"use", {{"description", "Which plugin."}, {"anyOf", std::move(ids)}}},
+                     {"with", or_composed({{"description", "Its options."}, {"type", "object"}})}};
+  if (listed)
+    properties["name"] = {{"description", "Its name in this experiment; default: the id after the slash."},
+                          {"type", "string"}};
+  Json schema = or_composed({{"description", description},
+                             {"type", "object"},
+                             {"properties", std::move(properties)},
+                             {"additionalProperties", false}});
   if (!rules.empty()) schema["allOf"] = std::move(rules);
   return schema;
 }
@@ -160,10 +177,11 @@ Json kind_schema(const std::string& kind, const std::vector<const PluginDescript
 } // namespace
 
 std::string json_schema(PluginCatalog& catalog, Diagnostics& diagnostics) {
-  static const std::vector<std::string> kinds = {"source",    "filter",    "tokenizer", "model",
-                                                 "optimizer", "scheduler", "monitor",   "checkpoint"};
+  std::set<std::string> listed;
+  collect_listed(experiment_table().specs(), listed);
   Json definitions = Json::object();
-  for (const std::string& kind : kinds) {
+  for (const std::string_view known : plugin_kinds) {
+    const std::string kind(known);
     std::vector<const PluginDescriptor*> descriptors;
     for (const std::string& id : catalog.ids(kind)) {
       const auto found = catalog.find(id);
@@ -172,11 +190,12 @@ std::string json_schema(PluginCatalog& catalog, Diagnostics& diagnostics) {
       else
         diagnostics.warning({}, id, "is left out of the schema: " + found.error().what, found.error().fix);
     }
-    definitions[kind] = kind_schema(kind, descriptors);
+    definitions[kind] = kind_schema(kind, descriptors, listed.contains(kind));
   }
   Json schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"}, {"title", "Conclave experiment"}};
   schema.update(object_of(experiment_table().specs()));
   schema["required"] = Json::array({"conclave"});
+  schema["properties"]["vars"].erase("additionalProperties"); // a variable may be of any kind
   schema["properties"]["conclave"] = {{"description", "Version of the experiment's schema."}, {"const", 1}};
   schema["$defs"] = std::move(definitions);
   // Texts of plugins may hold bytes that are not UTF-8: replaced rather than thrown at.

@@ -4,7 +4,7 @@
 //   # yaml-language-server: $schema=conclave.schema.json
 //
 // What this is: made from the same option tables that bind an experiment, every object closed. It also accepts what only
-// composition resolves: `${name}` for any scalar, and `null`. What this is not: the full check; arithmetic across options
+// composition resolves: `${name}` for any value, and `null`. What this is not: the full check; arithmetic across options
 // and the merging of layers are `conclave check`'s. A file that is only extended needs no required sections: the schema
 // cannot know, so it asks for `conclave`, only.
 #pragma once

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "config/block_diagnostic.hpp"
 #include "config/compose.hpp"
 #include "config/keys.hpp"
 #include "config/sections.hpp"
@@ -58,7 +59,8 @@ Node leaf(std::string key, std::string text, const Value* written, Affects affec
   return node;
 }
 
-Node block_node(const std::string& key, const PluginBlock& block, const Value* written, bool always_named);
+Node block_node(const std::string& key, const PluginBlock& block, const Value* written, bool always_named,
+                Diagnostics& diagnostics);
 
 // Kinds whose options cannot change the numbers that a run computes, whatever their tables say.
 bool only_observes(const std::string& kind) { return kind == "monitor" || kind == "checkpoint"; }
@@ -69,8 +71,8 @@ Affects cap(Affects affects, bool observer) {
 // What an option table bound, as nodes. `children` are the plugin blocks found under it, by their full key.
 class TableNodes {
  public:
-  TableNodes(const std::vector<PluginBlock::BoundChild>* children, bool observer)
-      : children_(children), observer_(observer) {}
+  TableNodes(const std::vector<PluginBlock::BoundChild>* children, bool observer, Diagnostics& diagnostics)
+      : children_(children), observer_(observer), diagnostics_(diagnostics) {}
 
   std::vector<Node> nodes(const OptionTable& table, const void* options, const std::string& prefix,
                           const Value* written) const {
@@ -94,7 +96,8 @@ class TableNodes {
     if (spec.type == OptionType::plugin) {
       if (children_ == nullptr) return;
       for (const PluginBlock::BoundChild& child : *children_)
-        if (child.request.key == full_key) nodes.push_back(block_node(spec.name, child.block, written, false));
+        if (child.request.key == full_key)
+          nodes.push_back(block_node(spec.name, child.block, written, false, diagnostics_));
       return;
     }
     if (spec.type != OptionType::group && spec.type != OptionType::map) {
@@ -132,9 +135,11 @@ class TableNodes {
 
   const std::vector<PluginBlock::BoundChild>* children_;
   bool observer_;
+  Diagnostics& diagnostics_;
 };
 
-Node block_node(const std::string& key, const PluginBlock& block, const Value* written, bool always_named) {
+Node block_node(const std::string& key, const PluginBlock& block, const Value* written, bool always_named,
+                Diagnostics& diagnostics) {
   const bool observer = only_observes(block.descriptor->kind);
   const auto part = [written](const char* name) { return written != nullptr ? written->find(name) : nullptr; };
   Node node;
@@ -147,24 +152,29 @@ Node block_node(const std::string& key, const PluginBlock& block, const Value* w
   Node with;
   with.key = "with";
   with.form = Node::Form::map;
-  with.children = TableNodes(&block.children, observer)
-                      .nodes(block.descriptor->options, block.options.get(), join_key(block.key, "with"), part("with"));
+  const Status status = guard(block.descriptor->info.id.c_str(), "render_options", [&] {
+    with.children =
+        TableNodes(&block.children, observer, diagnostics)
+            .nodes(block.descriptor->options, block.options.get(), join_key(block.key, "with"), part("with"));
+  });
+  if (!status.ok()) diagnostics.add(diagnostic_of(status.error(), block, join_key(block.key, "with")));
   if (!with.children.empty()) node.children.push_back(std::move(with));
   return node;
 }
 
-Node list_node(const std::string& key, const std::vector<PluginBlock>& blocks, const Value* written) {
+Node list_node(const std::string& key, const std::vector<PluginBlock>& blocks, const Value* written,
+               Diagnostics& diagnostics) {
   Node node;
   node.key = key;
   node.form = Node::Form::list;
   for (std::size_t i = 0; i < blocks.size(); ++i)
-    node.children.push_back(
-        block_node(blocks[i].name, blocks[i],
-                   written != nullptr && i < written->items().size() ? &written->items()[i] : nullptr, true));
+    node.children.push_back(block_node(
+        blocks[i].name, blocks[i], written != nullptr && i < written->items().size() ? &written->items()[i] : nullptr,
+        true, diagnostics));
   return node;
 }
 
-Node domains_node(const std::vector<DomainSection>& domains, const Value* written) {
+Node domains_node(const std::vector<DomainSection>& domains, const Value* written, Diagnostics& diagnostics) {
   const OptionTable& table = domain_table();
   Node node;
   node.key = "domains";
@@ -174,35 +184,35 @@ Node domains_node(const std::vector<DomainSection>& domains, const Value* writte
     Node child;
     child.key = domain.name;
     child.form = Node::Form::map;
-    child.children = TableNodes(nullptr, false).nodes(table, &domain, {}, part);
+    child.children = TableNodes(nullptr, false, diagnostics).nodes(table, &domain, {}, part);
     child.children.push_back(
-        block_node("source", domain.source, part != nullptr ? part->find("source") : nullptr, false));
+        block_node("source", domain.source, part != nullptr ? part->find("source") : nullptr, false, diagnostics));
     node.children.push_back(std::move(child));
   }
   return node;
 }
 
-std::vector<Node> experiment_nodes(const Experiment& experiment) {
+std::vector<Node> experiment_nodes(const Experiment& experiment, Diagnostics& diagnostics) {
   const Value& tree = experiment.tree;
   const Value* data = tree.find("data");
   const auto in_data = [data](const char* key) { return data != nullptr ? data->find(key) : nullptr; };
-  std::vector<Node> nodes = TableNodes(nullptr, false).nodes(experiment_table(), &experiment, {}, &tree);
+  std::vector<Node> nodes = TableNodes(nullptr, false, diagnostics).nodes(experiment_table(), &experiment, {}, &tree);
   for (Node& node : nodes) {
     if (node.key != "data") continue;
     std::vector<Node> blocks;
-    blocks.push_back(domains_node(experiment.data.domains, in_data("domains")));
-    blocks.push_back(list_node("filters", experiment.data.filters, in_data("filters")));
-    blocks.push_back(block_node("tokenizer", experiment.data.tokenizer, in_data("tokenizer"), false));
+    blocks.push_back(domains_node(experiment.data.domains, in_data("domains"), diagnostics));
+    blocks.push_back(list_node("filters", experiment.data.filters, in_data("filters"), diagnostics));
+    blocks.push_back(block_node("tokenizer", experiment.data.tokenizer, in_data("tokenizer"), false, diagnostics));
     node.children.insert(node.children.begin(), std::make_move_iterator(blocks.begin()),
                          std::make_move_iterator(blocks.end()));
   }
   const auto add_block = [&](const char* key, const PluginBlock& block) {
-    if (block) nodes.push_back(block_node(key, block, tree.find(key), false));
+    if (block) nodes.push_back(block_node(key, block, tree.find(key), false, diagnostics));
   };
   add_block("model", experiment.model);
   add_block("optimizer", experiment.optimizer);
   add_block("scheduler", experiment.scheduler);
-  nodes.push_back(list_node("monitors", experiment.monitors, tree.find("monitors")));
+  nodes.push_back(list_node("monitors", experiment.monitors, tree.find("monitors"), diagnostics));
   add_block("checkpoint", experiment.checkpoint);
   return nodes;
 }
@@ -259,10 +269,10 @@ std::string hash_of(const std::map<std::string, Experiment::Setting>& settings, 
 
 } // namespace
 
-Status resolve(Experiment& experiment) {
-  std::vector<Node> nodes;
-  CONCLAVE_RETURN_IF_ERROR(
-      guard("a plugin of this experiment", "render_options", [&] { nodes = experiment_nodes(experiment); }));
+bool resolve(Experiment& experiment, Diagnostics& diagnostics) {
+  const std::size_t errors_before = diagnostics.error_count();
+  const std::vector<Node> nodes = experiment_nodes(experiment, diagnostics);
+  if (diagnostics.error_count() != errors_before) return false;
   experiment.settings.clear();
   for (const Node& node : nodes) {
     flatten(node, {}, experiment.settings);
@@ -277,7 +287,7 @@ Status resolve(Experiment& experiment) {
   text = "# Every value of the experiment and where it was written. This file runs as it is.\n# Hash of the values: " +
          experiment.hash + "\n";
   for (const Node& node : nodes) write_yaml(node, 0, text);
-  return {};
+  return true;
 }
 
 } // namespace conclave

@@ -4,12 +4,12 @@
 // values have the same hash, however they were written. What this is not: part of binding; it reads what was bound.
 #pragma once
 
-#include "conclave/status.hpp"
+#include "conclave/value.hpp"
 #include "config/experiment.hpp"
 
 namespace conclave {
 
-/// Fills the four members. An error only where a plugin's option table throws while it writes its values.
-Status resolve(Experiment& experiment);
+/// Fills the four members. False where a plugin's option table throws while it writes its values: `diagnostics` says whose.
+bool resolve(Experiment& experiment, Diagnostics& diagnostics);
 
 } // namespace conclave

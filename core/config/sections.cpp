@@ -8,19 +8,23 @@ namespace conclave {
 namespace {
 
 constexpr int schema_version = 1;
+constexpr double most_counted = 1e9;   // steps, sequences, tokens of one: the product of any two fits in 64 bits
+constexpr double most_ranks = 1 << 20; // of one dimension of the mesh
 
-OptionSpec plugin_spec(const char* name, const char* kind, bool required, const char* doc) {
+OptionSpec plugin_spec(const char* name, const char* kind, bool required, const char* doc,
+                       Affects affects = Affects::numerics) {
   OptionSpec spec;
   spec.name = name;
   spec.type = OptionType::plugin;
   spec.kind = kind;
   spec.required = required;
   spec.doc = doc;
+  spec.affects = affects;
   return spec;
 }
 
-OptionSpec plugin_list_spec(const char* name, const char* kind, const char* doc) {
-  OptionSpec spec = plugin_spec(name, kind, false, doc);
+OptionSpec plugin_list_spec(const char* name, const char* kind, const char* doc, Affects affects = Affects::numerics) {
+  OptionSpec spec = plugin_spec(name, kind, false, doc, affects);
   spec.type = OptionType::list;
   spec.element = OptionType::plugin;
   spec.default_text = "[]";
@@ -45,23 +49,6 @@ OptionSpec version_spec() {
   return spec;
 }
 
-OptionSpec seed_spec() {
-  OptionSpec spec;
-  spec.name = "seed";
-  spec.type = OptionType::integer;
-  spec.default_text = "0";
-  spec.minimum = 0;
-  spec.doc = "Every random choice of the run is a pure function of it.";
-  spec.parse = [](const Value& value, const std::string& key, const OptionSpec& self, const BindContext& context,
-                  void* object, Diagnostics& diagnostics, std::vector<ChildRequest>& children) {
-    std::int64_t seed = 0;
-    if (detail::Codec<std::int64_t>::parse(value, key, {self, context, diagnostics, children}, seed))
-      static_cast<Experiment*>(object)->seed = static_cast<std::uint64_t>(seed);
-  };
-  spec.render = [](const void* object) { return std::to_string(static_cast<const Experiment*>(object)->seed); };
-  return spec;
-}
-
 // `auto` or a number of ranks.
 OptionSpec data_ranks_spec() {
   OptionSpec spec;
@@ -70,6 +57,8 @@ OptionSpec data_ranks_spec() {
   spec.choices = {"auto"};
   spec.default_text = "auto";
   spec.minimum = 1;
+  spec.maximum = most_ranks;
+  spec.affects = Affects::speed;
   spec.doc = "Data-parallel ranks; auto: what the other degrees leave of all ranks.";
   spec.parse = [](const Value& value, const std::string& key, const OptionSpec& self, const BindContext& context,
                   void* object, Diagnostics& diagnostics, std::vector<ChildRequest>& children) {
@@ -93,7 +82,7 @@ OptionTable length_table() {
       .at_least(1)
       .doc("Shortest document that is kept, in tokens.")
       .opt("max", &Length::max)
-      .at_least(2)
+      .range(2, most_counted)
       .doc("Longest sequence, in tokens; the model's context length.")
       .choice("too_long", &Length::too_long,
               {{"drop", TooLong::drop}, {"split", TooLong::split}, {"truncate", TooLong::truncate}})
@@ -114,11 +103,15 @@ OptionTable batching_table() {
       .opt("document_attention", &Batching::document_attention)
       .doc("With pack: attention and positions start again at each document.")
       .opt("bucket_step", &Batching::bucket_step)
-      .at_least(1)
+      .range(1, most_counted)
       .doc("With bucket: padded lengths are multiples of it, up to length.max.")
       .opt("drop_last", &Batching::drop_last)
-      .doc("Leave out the last batch of an epoch when it is not full.")
+      .doc("Always true: every batch is full. One at the end of a pass over the text is filled up from the next pass.")
       .validate([](const Batching& batching, OptionReport& report) {
+        if (!batching.drop_last)
+          report.error("drop_last",
+                       "every batch is full: one at the end of a pass over the text is filled up from the next pass",
+                       "remove it, or write drop_last: true");
         if (batching.mode == BatchingMode::bucket && batching.document_attention)
           report.warning("document_attention", "has no effect with mode bucket, where a sequence is one document",
                          "remove it, or write mode: pack");
@@ -191,7 +184,10 @@ OptionTable precision_table() {
       .group("loss_scale", &PrecisionSection::loss_scale, std::move(loss_scale))
       .doc("Dynamic loss scale of fp16.")
       .opt("deterministic", &PrecisionSection::deterministic)
-      .doc("The same run gives the same bits.")
+      .doc(
+          "On a GPU: only kernels that give the same bits every time, which are slower. The CPU does so anyway, for "
+          "one "
+          "number of threads.")
       .build();
 }
 
@@ -199,16 +195,19 @@ OptionTable parallel_table() {
   return OptionTableBuilder<ParallelSection>()
       .opt("tensor", &ParallelSection::tensor)
       .range(1, 1024)
+      .affects(Affects::speed)
       .doc("Ranks that split each layer.")
       .opt("pipeline", &ParallelSection::pipeline)
       .range(1, 1024)
+      .affects(Affects::speed)
       .doc("Ranks that split the layers.")
       .opt("expert", &ParallelSection::expert)
       .range(1, 4096)
+      .affects(Affects::speed)
       .doc("Ranks that split the experts; they are the data and tensor ranks, folded.")
       .custom(data_ranks_spec())
       .validate([](const ParallelSection& p, OptionReport& report) {
-        const int ranks = p.data * p.tensor;
+        const std::int64_t ranks = std::int64_t{p.data} * p.tensor;
         if (p.data > 0 && ranks % p.expert != 0)
           report.error("expert",
                        std::to_string(p.expert) + " does not divide data x tensor = " + std::to_string(p.data) + " x " +
@@ -221,15 +220,15 @@ OptionTable parallel_table() {
 OptionTable train_table() {
   return OptionTableBuilder<TrainSection>()
       .opt("steps", &TrainSection::steps)
-      .at_least(1)
+      .range(1, most_counted)
       .required()
       .doc("Optimizer steps of the run.")
       .opt("batch", &TrainSection::batch)
-      .at_least(1)
+      .range(1, most_counted)
       .required()
       .doc("Sequences of a global batch.")
       .opt("micro_batch", &TrainSection::micro_batch)
-      .at_least(0)
+      .range(0, most_counted)
       .doc("Sequences of one rank's micro-batch; 0: the rank's whole part.")
       .opt("label_smoothing", &TrainSection::label_smoothing)
       .range(0, 0.999)
@@ -245,6 +244,7 @@ OptionTable train_table() {
       .doc("A step whose norm is larger changes nothing.")
       .opt("max_skipped", &TrainSection::max_skipped)
       .at_least(1)
+      .affects(Affects::io)
       .doc("So many steps in a row that change nothing end the run.")
       .opt("recompute", &TrainSection::recompute)
       .affects(Affects::speed)
@@ -265,9 +265,11 @@ OptionTable evaluate_table() {
   return OptionTableBuilder<EvaluateSection>()
       .opt("every", &EvaluateSection::every)
       .at_least(0)
+      .affects(Affects::io)
       .doc("Steps between evaluations; 0: only at the end.")
       .opt("batches", &EvaluateSection::batches)
       .at_least(0)
+      .affects(Affects::io)
       .doc("Batches of held-out text for each domain; 0: never.")
       .build();
 }
@@ -305,7 +307,9 @@ OptionTable build_experiment_table() {
       .opt("name", &Experiment::name)
       .affects(Affects::naming)
       .doc("Names the run's folder; default: the file's name.")
-      .custom(seed_spec())
+      .opt("seed", &Experiment::seed)
+      .at_least(0)
+      .doc("Every random choice of the run is a pure function of it.")
       .custom(std::move(extends))
       .custom(std::move(vars))
       .group("data", &Experiment::data, data_table())
@@ -323,9 +327,9 @@ OptionTable build_experiment_table() {
       .doc("The steps.")
       .group("evaluate", &Experiment::evaluate, evaluate_table())
       .doc("Held-out evaluation.")
-      .custom(plugin_list_spec("monitors", "monitor", "What reports the steps."))
+      .custom(plugin_list_spec("monitors", "monitor", "What reports the steps.", Affects::io))
       .custom(plugin_spec("checkpoint", "checkpoint", false,
-                          "When to save and what to keep; without it the run saves nothing on its way."))
+                          "When to save and what to keep; without it the run saves nothing on its way.", Affects::io))
       .validate([](const Experiment& experiment, OptionReport& report) {
         if (!experiment.name.empty() && !is_plain_name(experiment.name, true))
           report.error("name", "cannot name a folder", "use letters, digits, -, _ and dots, a letter or digit first");

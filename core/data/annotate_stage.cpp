@@ -20,7 +20,7 @@ Result<ColumnStore> annotate_domain(const StageContext& context, const FilterSta
                   guard(plugin, "columns", [&] { return instances.front()->columns(); }));
   if (specs.empty()) return ColumnStore();
   const std::string key = Digest().text("annotate 1").text(domain.key).text(filter.annotate_key).hex();
-  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "annotate", key, request.stop));
+  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "annotate", key, request.stop, request.notice));
   if (!stage.complete()) {
     std::vector<FileWriter> writers;
     for (std::size_t c = 0; c < specs.size(); ++c) {
@@ -44,8 +44,7 @@ Result<ColumnStore> annotate_domain(const StageContext& context, const FilterSta
         },
         [&](std::int64_t chunk, ColumnBlock&& block) -> Status {
           for (std::size_t c = 0; c < specs.size(); ++c)
-            CONCLAVE_RETURN_IF_ERROR(
-                writers[c].append(block.column(c).data(), block.column(c).size() * sizeof(std::uint64_t)));
+            CONCLAVE_RETURN_IF_ERROR(writers[c].write_values(block.column(c)));
           context.progress("annotate", static_cast<std::int64_t>(chunks[static_cast<std::size_t>(chunk)].second),
                            static_cast<std::int64_t>(texts.size()), "documents");
           return {};
@@ -53,7 +52,7 @@ Result<ColumnStore> annotate_domain(const StageContext& context, const FilterSta
     CONCLAVE_RETURN_IF_ERROR(done);
     std::vector<FileEntry> files;
     for (FileWriter& writer : writers) {
-      CONCLAVE_ASSIGN(FileEntry entry, writer.finish());
+      CONCLAVE_ASSIGN(FileEntry entry, finish_entry(writer));
       files.push_back(std::move(entry));
     }
     CONCLAVE_RETURN_IF_ERROR(stage.commit(std::move(files), {{"filter", filter.id}}));

@@ -1,20 +1,21 @@
 // The batch plan over a token store.
 //
 // A batch is made in four steps, all pure functions of its index: the schedule says how many samples of each domain; a
-// domain's samples come from its endless stream of epochs, each epoch one permutation of its samples; the batch's
-// positions are shuffled, so that a micro-batch mixes domains (bucket mode sorts them by length instead); micro-step m of
-// rank r takes positions [(m * ranks + r) * micro_batch, ...).
+// domain's samples come from its endless stream of epochs (held out: from one epoch), each epoch one permutation of its
+// samples; the batch's positions are shuffled, so that a micro-batch mixes domains (bucket mode sorts them by length
+// instead); micro-step m of rank r takes positions [(m * ranks + r) * micro_batch, ...).
+
+#include "data/batch_plan.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
+#include <limits>
 #include <numeric>
+#include <span>
 
-#include "data/digest.hpp"
 #include "data/domain_schedule.hpp"
 #include "data/feistel.hpp"
-#include "data/loader.hpp"
 #include "data/samples.hpp"
+#include "io/digest.hpp"
 
 namespace conclave::data {
 namespace {
@@ -22,7 +23,7 @@ namespace {
 std::string counted(std::int64_t n, const char* what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); }
 
 struct PlacedSample {
-  std::size_t domain = 0;
+  std::size_t domain = 0; ///< index into the plan's domains
   std::int64_t sample = 0;
   std::int64_t length = 0; ///< inputs
 };
@@ -50,16 +51,11 @@ class StorePlan final : public BatchPlan {
 
   [[nodiscard]] const std::string& digest() const override { return digest_; }
 
-  [[nodiscard]] std::int64_t samples(std::size_t domain) const override {
-    const auto found = std::find(domains_.begin(), domains_.end(), domain);
-    return found == domains_.end() ? 0 : samples_[static_cast<std::size_t>(found - domains_.begin())].count();
-  }
-
-  [[nodiscard]] double epochs(std::int64_t batches, std::size_t domain) const override {
-    const auto found = std::find(domains_.begin(), domains_.end(), domain);
-    if (found == domains_.end()) return 0;
-    const auto d = static_cast<std::size_t>(found - domains_.begin());
-    return static_cast<double>(schedule_.before(batches, d)) / static_cast<double>(samples_[d].count());
+  [[nodiscard]] std::int64_t batches() const override {
+    if (settings_.split == Split::train) return std::numeric_limits<std::int64_t>::max();
+    std::int64_t all = 0;
+    for (std::size_t d = 0; d < domains_.size(); ++d) all = std::max(all, batches_of(d));
+    return all;
   }
 
   /// The arithmetic of an error, or ok.
@@ -86,7 +82,7 @@ class StorePlan final : public BatchPlan {
       list += (list.empty() ? "" : ", ") + store_->domain_name(domains_[d]) + " " + std::to_string(count) + " (" +
               counted(tokens, "token") + ")";
     }
-    if (settings_.split == Split::held_out) return {}; // evaluation may go round more than once
+    if (settings_.split == Split::held_out) return {}; // its batches need not be full
     if (total < settings_.global_batch)
       return invalid("the corpus is smaller than one batch: it has " + counted(total, unit.c_str()) + " of up to " +
                          counted(settings_.max_length, "token") + ": " + list + "; one batch takes " +
@@ -108,23 +104,30 @@ class StorePlan final : public BatchPlan {
     return {};
   }
 
-  [[nodiscard]] HostStep build(std::int64_t batch_index) const override {
-    HostStep step;
+  [[nodiscard]] StepPlan plan(std::int64_t batch_index) const override {
+    StepPlan step;
     step.batch_index = batch_index;
-    step.global_sequences = settings_.global_batch;
     step.domain_sequences.assign(store_->domain_count(), 0);
     step.domain_tokens.assign(store_->domain_count(), 0);
     const std::vector<PlacedSample> batch = place(batch_index);
+    step.global_sequences = static_cast<std::int64_t>(batch.size());
     for (const PlacedSample& each : batch) {
       const std::size_t domain = domains_[each.domain];
       ++step.domain_sequences[domain];
       step.domain_tokens[domain] += each.length;
       step.global_loss_tokens += samples_[each.domain].loss_tokens(each.sample);
     }
-    const std::int64_t group = settings_.micro_batch * settings_.data_ranks;
-    for (std::int64_t begin = 0; begin < settings_.global_batch; begin += group)
-      step.micro_batches.push_back(
-          fill(std::span(batch).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(group))));
+    const auto group = static_cast<std::size_t>(settings_.micro_batch * settings_.data_ranks);
+    for (std::size_t begin = 0; begin < batch.size(); begin += group)
+      step.micro_steps.push_back(micro_step(std::span(batch).subspan(begin, std::min(group, batch.size() - begin))));
+    return step;
+  }
+
+  [[nodiscard]] HostStep build(std::int64_t batch_index) const override {
+    StepPlan planned = plan(batch_index);
+    HostStep step;
+    for (const MicroStep& micro : planned.micro_steps) step.micro_batches.push_back(fill(micro));
+    static_cast<StepTotals&>(step) = static_cast<StepTotals&&>(planned);
     return step;
   }
 
@@ -137,14 +140,25 @@ class StorePlan final : public BatchPlan {
     return shares;
   }
 
-  /// The whole batch in its final order, the same on every rank.
+  /// Batches until the domain's samples have been given once.
+  [[nodiscard]] std::int64_t batches_of(std::size_t d) const {
+    std::int64_t enough = 1;
+    while (schedule_.before(enough, d) < samples_[d].count()) enough *= 2;
+    std::int64_t few = enough / 2;
+    while (enough - few > 1) {
+      const std::int64_t middle = few + (enough - few) / 2;
+      (schedule_.before(middle, d) < samples_[d].count() ? few : enough) = middle;
+    }
+    return enough;
+  }
+
+  /// The samples of the whole batch in their final order, the same on every rank.
   [[nodiscard]] std::vector<PlacedSample> place(std::int64_t batch_index) const {
-    std::vector<PlacedSample> batch(static_cast<std::size_t>(settings_.global_batch));
-    const Permutation positions(batch.size(), order_, static_cast<std::uint64_t>(batch_index));
-    std::uint64_t position = 0;
+    std::vector<PlacedSample> batch;
     for (std::size_t d = 0; d < domains_.size(); ++d) {
       const std::int64_t size = samples_[d].count(), first = schedule_.before(batch_index, d);
-      const std::int64_t end = first + schedule_.count(batch_index, d);
+      std::int64_t end = first + schedule_.count(batch_index, d);
+      if (settings_.split == Split::held_out) end = std::min(end, size);
       std::int64_t epoch = -1;
       Permutation permutation(1, streams_[d], 0);
       for (std::int64_t j = first; j < end; ++j) {
@@ -153,18 +167,22 @@ class StorePlan final : public BatchPlan {
           permutation = Permutation(static_cast<std::uint64_t>(size), streams_[d], static_cast<std::uint64_t>(epoch));
         }
         const auto sample = static_cast<std::int64_t>(permutation(static_cast<std::uint64_t>(j % size)));
-        batch[positions(position++)] = {d, sample, samples_[d].length(sample)};
+        batch.push_back({d, sample, samples_[d].length(sample)});
       }
     }
+    std::vector<PlacedSample> shuffled(batch.size());
+    const Permutation positions(batch.size(), order_, static_cast<std::uint64_t>(batch_index));
+    for (std::size_t i = 0; i < batch.size(); ++i) shuffled[positions(i)] = batch[i];
     if (settings_.bucket) // the longest first: a batch that does not fit the memory fails at once
-      std::stable_sort(batch.begin(), batch.end(),
+      std::stable_sort(shuffled.begin(), shuffled.end(),
                        [](const PlacedSample& a, const PlacedSample& b) { return a.length > b.length; });
-    return batch;
+    return shuffled;
   }
 
-  /// This rank's rows of one micro-step, padded to the longest row of all ranks.
-  [[nodiscard]] HostMicroBatch fill(std::span<const PlacedSample> group) const {
-    HostMicroBatch micro;
+  /// This rank's part of one micro-step, padded to the longest row of all ranks. `group`: the samples of all ranks; fewer
+  /// than their rows at the end of a held-out pass.
+  [[nodiscard]] MicroStep micro_step(std::span<const PlacedSample> group) const {
+    MicroStep micro;
     micro.rows = settings_.micro_batch;
     micro.length = settings_.max_length;
     if (settings_.bucket) {
@@ -173,23 +191,39 @@ class StorePlan final : public BatchPlan {
       const std::int64_t step = settings_.bucket_step;
       micro.length = std::min((longest + step - 1) / step * step, settings_.max_length);
     }
-    const auto mine = group.subspan(static_cast<std::size_t>(settings_.data_rank * settings_.micro_batch),
-                                    static_cast<std::size_t>(settings_.micro_batch));
+    const auto rows = static_cast<std::size_t>(micro.rows);
+    micro.padded =
+        group.size() < rows * static_cast<std::size_t>(settings_.data_ranks) ||
+        std::any_of(group.begin(), group.end(), [&](const PlacedSample& each) { return each.length < micro.length; });
+    const std::size_t first = std::min(group.size(), rows * static_cast<std::size_t>(settings_.data_rank));
+    for (const PlacedSample& each : group.subspan(first, std::min(rows, group.size() - first)))
+      micro.samples.push_back({domains_[each.domain], each.sample});
+    return micro;
+  }
+
+  [[nodiscard]] HostMicroBatch fill(const MicroStep& planned) const {
+    HostMicroBatch micro;
+    micro.rows = planned.rows;
+    micro.length = planned.length;
     const auto cells = static_cast<std::size_t>(micro.rows * micro.length);
     micro.tokens.assign(cells, 0);
     micro.labels.assign(cells, 0);
     micro.position_ids.assign(cells, 0);
     micro.loss_mask.assign(cells, 0);
-    const bool padded =
-        std::any_of(group.begin(), group.end(), [&](const PlacedSample& each) { return each.length < micro.length; });
-    if (padded) micro.token_mask.assign(cells, 0); // the same decision on every rank
+    if (planned.padded) micro.token_mask.assign(cells, 0);
     if (!settings_.bucket && settings_.document_attention) micro.segment_ids.assign(cells, 0);
-    for (std::int64_t row = 0; row < micro.rows; ++row) {
-      const PlacedSample& each = mine[static_cast<std::size_t>(row)];
-      samples_[each.domain].fill(each.sample, row, micro);
-      micro.domains.push_back(static_cast<std::int64_t>(domains_[each.domain]));
+    micro.domains.assign(static_cast<std::size_t>(micro.rows), static_cast<std::int64_t>(domains_.front()));
+    for (std::size_t row = 0; row < planned.samples.size(); ++row) {
+      const auto [domain, sample] = planned.samples[row];
+      samples_of(domain).fill(sample, static_cast<std::int64_t>(row), micro);
+      micro.domains[row] = static_cast<std::int64_t>(domain);
     }
     return micro;
+  }
+
+  [[nodiscard]] const DomainSamples& samples_of(std::size_t domain) const {
+    const auto found = std::find(domains_.begin(), domains_.end(), domain);
+    return samples_[static_cast<std::size_t>(found - domains_.begin())];
   }
 
   std::shared_ptr<const TokenStore> store_;

@@ -12,7 +12,8 @@ using nlohmann::json;
 constexpr const char* splits[] = {"train", "held_out"};
 constexpr const char* kinds[] = {"tokens", "bounds"};
 
-json report_to_json(const PrepareReport& report) {
+/// Compact, for the cache; what summaries repeat from the corpus's own facts is left out.
+json report_facts(const PrepareReport& report) {
   json counts = json::array(), domains = json::array();
   for (const FilterCount& count : report.counts)
     counts.push_back({count.filter, count.domain, count.reason, count.documents, count.bytes});
@@ -60,8 +61,8 @@ Status write_corpus(Stage& stage, const PrepareRequest& request, const CorpusPar
     domains.push_back(std::move(entry));
   }
   CONCLAVE_ASSIGN(FileWriter state, FileWriter::create(stage.directory() / corpus_tokenizer_name));
-  CONCLAVE_RETURN_IF_ERROR(state.append(parts.tokenizer_state.data(), parts.tokenizer_state.size()));
-  CONCLAVE_ASSIGN(FileEntry state_entry, state.finish());
+  CONCLAVE_RETURN_IF_ERROR(state.write(parts.tokenizer_state));
+  CONCLAVE_ASSIGN(FileEntry state_entry, finish_entry(state));
   files.push_back(std::move(state_entry));
   return stage.commit(std::move(files), {{"corpus_digest", digest.hex()},
                                          {"vocabulary_size", parts.vocabulary_size},
@@ -73,7 +74,7 @@ Status write_corpus(Stage& stage, const PrepareRequest& request, const CorpusPar
                                            {"unknown", parts.special.unknown}}},
                                          {"tokenizer", request.tokenizer_id},
                                          {"domains", std::move(domains)},
-                                         {"report", report_to_json(report)}});
+                                         {"report", report_facts(report)}});
 }
 
 PrepareReport corpus_report(const json& facts) {

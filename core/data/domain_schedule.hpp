@@ -28,15 +28,14 @@ class DomainSchedule {
   [[nodiscard]] std::int64_t count(std::int64_t index, std::size_t domain) const;
   /// Sequences of `domain` in all batches before `index`.
   [[nodiscard]] std::int64_t before(std::int64_t index, std::size_t domain) const;
-  /// Batches after which the pattern repeats.
-  [[nodiscard]] std::int64_t period() const noexcept { return period_; }
   [[nodiscard]] const std::vector<std::int64_t>& parts() const noexcept { return parts_; }
 
  private:
   void seat_one_period();
 
   std::vector<std::int64_t> parts_;
-  std::int64_t batch_, total_, period_;
+  std::int64_t batch_, total_;
+  std::int64_t period_; ///< batches after which the pattern repeats
   std::vector<std::int64_t> floor_;
   std::vector<std::uint32_t> extra_before_; ///< [batch of the period, 0..period][domain]: leftover seats so far
 };

@@ -27,7 +27,7 @@ Result<SplitWriter> create_split(const std::filesystem::path& directory, const s
   CONCLAVE_ASSIGN(FileWriter tokens, FileWriter::create(directory / (name + ".tokens")));
   CONCLAVE_ASSIGN(FileWriter bounds, FileWriter::create(directory / (name + ".bounds")));
   SplitWriter writer{std::move(tokens), std::move(bounds)};
-  CONCLAVE_RETURN_IF_ERROR(writer.bounds.append_value(std::uint64_t{0}));
+  CONCLAVE_RETURN_IF_ERROR(writer.bounds.write_value(std::uint64_t{0}));
   return writer;
 }
 
@@ -103,13 +103,13 @@ class Gate {
     }
     for (std::size_t at = 0; at < used; at += limit) {
       const std::size_t end = std::min(used, at + limit);
-      CONCLAVE_RETURN_IF_ERROR(out.tokens.append(ids.data() + at, (end - at) * sizeof(T)));
+      CONCLAVE_RETURN_IF_ERROR(out.tokens.write_values(ids.subspan(at, end - at)));
       out.written += end - at;
       if (end == ids.size() && end_token_ >= 0) {
-        CONCLAVE_RETURN_IF_ERROR(out.tokens.append_value(static_cast<T>(end_token_)));
+        CONCLAVE_RETURN_IF_ERROR(out.tokens.write_value(static_cast<T>(end_token_)));
         ++out.written;
       }
-      CONCLAVE_RETURN_IF_ERROR(out.bounds.append_value(out.written));
+      CONCLAVE_RETURN_IF_ERROR(out.bounds.write_value(out.written));
       ++out.documents;
     }
     std::int64_t used_bytes = bytes;
@@ -153,7 +153,7 @@ Status make_gated(Stage& stage, Gate<T> gate, const std::string& domain) {
   CONCLAVE_RETURN_IF_ERROR(gate.run(train, held_out));
   std::vector<FileEntry> files;
   for (FileWriter* writer : {&train.tokens, &train.bounds, &held_out.tokens, &held_out.bounds}) {
-    CONCLAVE_ASSIGN(FileEntry entry, writer->finish());
+    CONCLAVE_ASSIGN(FileEntry entry, finish_entry(*writer));
     files.push_back(std::move(entry));
   }
   return stage.commit(std::move(files), {{"domain", domain},
@@ -185,7 +185,7 @@ Result<GatedDomain> gate_domain(const StageContext& context, std::size_t domain,
                               .number(request.too_long)
                               .number(special.end)
                               .hex();
-  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "gated", key, request.stop));
+  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "gated", key, request.stop, request.notice));
   if (!stage.complete()) {
     const auto kept = selection.documents(domain);
     const std::string& name = request.domains[domain].name;

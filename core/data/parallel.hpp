@@ -104,8 +104,8 @@ Status ordered_parallel(int workers, std::int64_t items, const std::stop_token& 
   };
 
   std::vector<std::jthread> threads;
-  for (int w = 0; w < workers; ++w) threads.emplace_back(work, w);
   const auto drained = detail::call_without_throwing<bool>([&]() -> Result<bool> {
+    for (int w = 0; w < workers; ++w) threads.emplace_back(work, w); // may throw: those that run must be told below
     CONCLAVE_RETURN_IF_ERROR(drain());
     return true;
   });

@@ -109,6 +109,14 @@ Error empty_domain(const PrepareReport& report, const std::string& domain) {
                  "loosen that filter, or give the domain more text", where);
 }
 
+/// A path of the cache that cannot be used, or one on the way to it: says which key of the experiment chose it.
+Error name_cache(Error error, const std::string& cache) {
+  const bool on_the_way = !error.where.empty() && cache.starts_with(error.where);
+  if (error.code == Code::storage && (on_the_way || error.where.starts_with(cache)))
+    error.fix += std::string(error.fix.empty() ? "" : "; ") + "data.cache chooses another folder";
+  return error;
+}
+
 class Preparation {
  public:
   Preparation(const PrepareRequest& request, PrepareReport& report) : request_(request), report_(report) {
@@ -197,12 +205,12 @@ class Preparation {
 
 Result<std::shared_ptr<const TokenStore>> prepare(const PrepareRequest& request, PrepareReport& report) {
   report = {};
-  return detail::call_without_throwing<std::shared_ptr<const TokenStore>>(
+  auto store = detail::call_without_throwing<std::shared_ptr<const TokenStore>>(
       [&]() -> Result<std::shared_ptr<const TokenStore>> {
         CONCLAVE_RETURN_IF_ERROR(check_request(request));
         CONCLAVE_ASSIGN(const auto shards, list_shards(request));
         CONCLAVE_ASSIGN(const std::string key, corpus_key(request, shards));
-        CONCLAVE_ASSIGN(Stage corpus, Stage::open(request.cache, "corpus", key, request.stop));
+        CONCLAVE_ASSIGN(Stage corpus, Stage::open(request.cache, "corpus", key, request.stop, request.notice));
         const bool cached = corpus.complete();
         if (cached) {
           CONCLAVE_RETURN_IF_ERROR(restore_tokenizer(request, corpus.directory()));
@@ -213,6 +221,8 @@ Result<std::shared_ptr<const TokenStore>> prepare(const PrepareRequest& request,
         report.cached = cached;
         return open_token_store(corpus.directory());
       });
+  if (!store.ok()) return name_cache(store.error(), request.cache.string());
+  return store;
 }
 
 } // namespace conclave::data

@@ -1,6 +1,6 @@
 // prepare(): raw text of the domains to token shards on disk, in stages whose outputs are cached by content.
 //
-//   source -> annotate -> select -> exact and near dedup -> (train the tokenizer) -> tokenise -> length gate -> token shards
+//   source -> annotate -> select (with deduplication) -> (train the tokenizer) -> tokenise -> length gate -> token shards
 //
 // What this is: idempotent and restartable; each stage's folder is keyed by its inputs' digests, so a changed threshold
 // runs again from select on. What this is not: batches (batch_plan.hpp) or their loading (loader.hpp).
@@ -20,6 +20,7 @@
 #include "conclave/source.hpp"
 #include "conclave/status.hpp"
 #include "conclave/tokenizer.hpp"
+#include "data/report.hpp"
 #include "data/token_store.hpp"
 
 namespace conclave::data {
@@ -49,6 +50,7 @@ struct DomainInput {
   std::string source_key; ///< id, revision and numerics options
 };
 
+/// No seed: runs of one experiment that differ in it share text, tokenizer and held-out documents.
 struct PrepareRequest {
   std::vector<DomainInput> domains;
   std::vector<FilterStage> filters;
@@ -59,37 +61,13 @@ struct PrepareRequest {
   double held_out = 0.01;
   std::int64_t tokenizer_sample_bytes = 0; ///< 0 = all training text
   bool drop_invalid_utf8 = false;
-  std::uint64_t seed =
-      0; ///< changes nothing here: seeds of one experiment share text, tokenizer and held-out documents
   std::filesystem::path cache;
   int workers = 1; ///< 0 = all cores; the result is the same for any number
   std::stop_token stop;
-  /// Called now and then from the main thread: stage, done, total (0 = unknown), unit.
+  /// Called now and then from the main thread: stage, done, total (0 = unknown), unit. May be empty.
   std::function<void(const char* stage, std::int64_t done, std::int64_t total, const char* unit)> progress;
-};
-
-/// One row of the report: what a filter did to a domain.
-struct FilterCount {
-  std::string filter, domain, reason; ///< reason "" counts the kept ones
-  std::int64_t documents = 0, bytes = 0;
-};
-
-/// What became of one domain.
-struct DomainSummary {
-  std::string name;
-  std::int64_t shards = 0;
-  std::int64_t repaired_documents = 0; ///< kept with bytes replaced by U+FFFD
-  std::int64_t train_documents = 0, train_tokens = 0, train_bytes = 0;
-  std::int64_t held_out_documents = 0, held_out_tokens = 0, held_out_bytes = 0;
-};
-
-/// Rows of `counts` come in the order of the stages: "source" (dropped: invalid-utf8, unreadable-record), each filter by
-/// its name, "length-gate" (dropped: too-short, too-long; cut: bytes cut from kept documents, with no document). The kept
-/// documents of a row are those that the next one sees.
-struct PrepareReport {
-  std::vector<FilterCount> counts;
-  std::vector<DomainSummary> domains;
-  bool cached = false; ///< nothing had to run
+  /// Told on the main thread what a user should read at once: that another process is waited for. May be empty.
+  std::function<void(const std::string& text)> notice;
 };
 
 /// An empty corpus, or a domain without one document left, is an error that names the domain and the filter that took most.

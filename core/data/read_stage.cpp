@@ -33,14 +33,15 @@ class PartWriter {
     return PartWriter(std::move(texts), std::move(ids), std::move(records));
   }
   Status add(std::string_view id, std::string_view text) {
-    CONCLAVE_RETURN_IF_ERROR(texts_.append(text.data(), text.size()));
-    CONCLAVE_RETURN_IF_ERROR(ids_.append(id.data(), id.size()));
-    return records_.append_value(TextRecord{texts_.size(), ids_.size(), hash_text(text)});
+    CONCLAVE_RETURN_IF_ERROR(texts_.write(text));
+    CONCLAVE_RETURN_IF_ERROR(ids_.write(id));
+    return records_.write_value(TextRecord{static_cast<std::uint64_t>(texts_.size()),
+                                           static_cast<std::uint64_t>(ids_.size()), hash_text(text)});
   }
   Result<std::vector<FileEntry>> finish() {
     std::vector<FileEntry> files;
     for (FileWriter* writer : {&texts_, &ids_, &records_}) {
-      CONCLAVE_ASSIGN(FileEntry entry, writer->finish());
+      CONCLAVE_ASSIGN(FileEntry entry, finish_entry(*writer));
       files.push_back(std::move(entry));
     }
     return files;
@@ -142,7 +143,7 @@ Result<std::vector<ReadDomain>> read_domains(const StageContext& context,
   }
   std::map<std::string, Stage> stages;
   for (const auto& [key, d] : maker) {
-    CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "read", key, request.stop));
+    CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "read", key, request.stop, request.notice));
     stages.emplace(key, std::move(stage));
   }
   std::vector<std::pair<std::size_t, std::size_t>> items; // (domain, part), so that small domains fill all workers too

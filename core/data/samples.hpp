@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-#include "data/loader.hpp"
+#include "data/batch_plan.hpp"
 #include "data/token_store.hpp"
 
 namespace conclave::data {

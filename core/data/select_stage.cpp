@@ -121,8 +121,8 @@ Status make_selection(const StageContext& context, Stage& stage, const std::vect
   std::vector<FileEntry> files;
   for (std::size_t d = 0; d < domains.size(); ++d) {
     CONCLAVE_ASSIGN(FileWriter writer, FileWriter::create(stage.directory() / kept_name(d)));
-    CONCLAVE_RETURN_IF_ERROR(writer.append(alive[d].data(), alive[d].size() * sizeof(std::uint64_t)));
-    CONCLAVE_ASSIGN(FileEntry entry, writer.finish());
+    CONCLAVE_RETURN_IF_ERROR(writer.write_values(alive[d]));
+    CONCLAVE_ASSIGN(FileEntry entry, finish_entry(writer));
     files.push_back(std::move(entry));
   }
   return stage.commit(std::move(files), {{"counts", std::move(counts)}});
@@ -134,7 +134,8 @@ Result<Selection> select_documents(const StageContext& context, const std::vecto
                                    const std::vector<ReadDomain>& domains,
                                    const std::vector<std::vector<ColumnStore>>& columns) {
   const PrepareRequest& request = *context.request;
-  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "select", selection_key(request, domains), request.stop));
+  CONCLAVE_ASSIGN(Stage stage,
+                  Stage::open(request.cache, "select", selection_key(request, domains), request.stop, request.notice));
   if (!stage.complete()) CONCLAVE_RETURN_IF_ERROR(make_selection(context, stage, instances, domains, columns));
 
   Selection selection;

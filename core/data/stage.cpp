@@ -10,6 +10,8 @@
 #include <system_error>
 #include <thread>
 
+#include "io/folders.hpp"
+
 namespace conclave::data {
 namespace {
 
@@ -19,19 +21,29 @@ using nlohmann::json;
 constexpr int format_version = 1;
 constexpr const char* manifest_name = "manifest.json";
 constexpr auto lock_poll = std::chrono::milliseconds(100);
+constexpr auto silent_wait = std::chrono::seconds(1);
 
 Error damaged(const fs::path& path, const std::string& what) {
   return storage_error(what, "remove the folder " + path.parent_path().string() + "; prepare then makes it again",
                        path.string());
 }
 
-Result<FileDescriptor> take_lock(const fs::path& path, const std::stop_token& stop) {
-  FileDescriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  if (file.get() < 0) return file_error("create the lock", path, errno);
+using Notice = std::function<void(const std::string& text)>;
+
+Result<FileHandle> take_lock(const fs::path& path, const fs::path& stage, const std::stop_token& stop,
+                             const Notice& notice) {
+  FileHandle file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (!file) return file_error(path, "create the lock", errno);
+  const auto since = std::chrono::steady_clock::now();
+  bool told = false;
   while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) return file_error("lock the file", path, errno);
+    if (errno != EWOULDBLOCK && errno != EINTR) return file_error(path, "lock the file", errno);
     if (stop.stop_requested())
       return Error{Code::stopped, path.string(), "stopped while another process prepares the same data", ""};
+    if (!told && notice && std::chrono::steady_clock::now() - since >= silent_wait) {
+      told = true;
+      notice("another process prepares the same data; waiting for it to finish " + stage.string());
+    }
     std::this_thread::sleep_for(lock_poll);
   }
   return file;
@@ -52,7 +64,7 @@ Result<StageManifest> parse_manifest(const fs::path& directory, const std::strin
       FileEntry file{entry.at("name"), entry.at("bytes"), entry.at("digest")};
       std::error_code error;
       const auto size = fs::file_size(directory / file.name, error);
-      if (error) return file_error("read the file's size", directory / file.name, error.value());
+      if (error) return file_error(directory / file.name, "read the file's size", error.value());
       if (size != file.bytes)
         return damaged(directory / file.name, "the file has " + std::to_string(size) + " bytes, its manifest says " +
                                                   std::to_string(file.bytes));
@@ -87,7 +99,7 @@ Status verify_stage(const fs::path& directory) {
 }
 
 Result<Stage> Stage::open(const fs::path& cache, const std::string& name, const std::string& key,
-                          const std::stop_token& stop) {
+                          const std::stop_token& stop, const Notice& notice) {
   Stage stage;
   stage.cache_ = cache;
   stage.name_ = name;
@@ -111,10 +123,10 @@ Result<Stage> Stage::open(const fs::path& cache, const std::string& name, const 
   if (found) return stage;
 
   CONCLAVE_RETURN_IF_ERROR(make_directories(cache / ".locks"));
-  CONCLAVE_ASSIGN(stage.lock_, take_lock(cache / ".locks" / (name + "-" + key), stop));
+  CONCLAVE_ASSIGN(stage.lock_, take_lock(cache / ".locks" / (name + "-" + key), stage.final_, stop, notice));
   CONCLAVE_ASSIGN(found, find());
   if (found) { // another process made it while this one waited
-    stage.lock_ = FileDescriptor();
+    stage.lock_.reset();
     return stage;
   }
   stage.directory_ = stage.final_;
@@ -122,7 +134,7 @@ Result<Stage> Stage::open(const fs::path& cache, const std::string& name, const 
   for (const fs::path& leftover : {stage.final_, stage.directory_}) {
     std::error_code error;
     fs::remove_all(leftover, error); // none is no error
-    if (error) return file_error("remove the unfinished or damaged folder", leftover, error.value());
+    if (error) return file_error(leftover, "remove the unfinished or damaged folder", error.value());
   }
   CONCLAVE_RETURN_IF_ERROR(make_directories(stage.directory_));
   return stage;
@@ -136,13 +148,13 @@ Status Stage::commit(std::vector<FileEntry> files, json facts) {
   CONCLAVE_RETURN_IF_ERROR(write_file_atomically(directory_ / manifest_name, root.dump(2) + "\n"));
   std::error_code error;
   fs::rename(directory_, final_, error);
-  if (error) return file_error("rename the finished folder", directory_, error.value());
+  if (error) return file_error(directory_, "rename the finished folder", error.value());
   CONCLAVE_RETURN_IF_ERROR(sync_directory(cache_));
   directory_ = final_;
   complete_ = true;
   files_ = std::move(files);
   facts_ = std::move(facts);
-  lock_ = FileDescriptor();
+  lock_.reset();
   return {};
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <stop_token>
 #include <string>
@@ -22,9 +23,11 @@ namespace conclave::data {
 class Stage {
  public:
   /// Finds the stage, or takes its lock and makes an empty partial folder (what an interrupted process or a damaged stage
-  /// left is removed first). Blocks while another process makes the same stage.
+  /// left is removed first). Waits while another process makes the same stage: a stop request ends that with
+  /// Code::stopped; after a second `notice`, where given, is told once what it waits for.
   static Result<Stage> open(const std::filesystem::path& cache, const std::string& name, const std::string& key,
-                            const std::stop_token& stop);
+                            const std::stop_token& stop,
+                            const std::function<void(const std::string& text)>& notice = {});
 
   /// True when the stage is there; then facts() and files() are what commit() was given.
   [[nodiscard]] bool complete() const noexcept { return complete_; }
@@ -32,7 +35,6 @@ class Stage {
   [[nodiscard]] const std::filesystem::path& directory() const noexcept { return directory_; }
   [[nodiscard]] const nlohmann::json& facts() const noexcept { return facts_; }
   [[nodiscard]] const std::vector<FileEntry>& files() const noexcept { return files_; }
-  [[nodiscard]] const std::string& key() const noexcept { return key_; }
 
   /// Writes the manifest and gives the folder its name. Precondition: !complete().
   Status commit(std::vector<FileEntry> files, nlohmann::json facts);
@@ -42,7 +44,7 @@ class Stage {
 
   std::filesystem::path cache_, final_, directory_;
   std::string name_, key_;
-  FileDescriptor lock_; // its closing releases the lock
+  FileHandle lock_; // its closing releases the lock
   bool complete_ = false;
   nlohmann::json facts_;
   std::vector<FileEntry> files_;
@@ -56,7 +58,8 @@ struct StageManifest {
 };
 Result<StageManifest> read_stage_manifest(const std::filesystem::path& directory);
 
-/// The full check: every file's content against its digest. Reads everything.
+/// The full check: every file's content against its digest. Reads everything, so no run does it: it serves the verb that
+/// checks a cache, and the tests.
 Status verify_stage(const std::filesystem::path& directory);
 
 } // namespace conclave::data

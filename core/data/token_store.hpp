@@ -47,7 +47,8 @@ class TokenStore {
 /// store is Code::storage and names the file.
 Result<std::shared_ptr<const TokenStore>> open_token_store(const std::filesystem::path& directory);
 
-/// The full check: the content of every file against its digest. Reads the whole store.
+/// The full check: the content of every file against its digest. Reads the whole store, so no run does it: it serves the
+/// verb that checks a store, and the tests.
 Status verify_token_store(const std::filesystem::path& directory);
 
 /// What Tokenizer::serialize() gave when the store was made.

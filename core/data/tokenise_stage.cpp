@@ -41,9 +41,9 @@ Status encode_document(const Tokenizer& tokenizer, const Document& document, std
 }
 
 Status write_ids(FileWriter& writer, const std::vector<std::int32_t>& ids, int width) {
-  if (width == 4) return writer.append(ids.data(), ids.size() * sizeof ids[0]);
+  if (width == 4) return writer.write_values(ids);
   const std::vector<std::uint16_t> narrow(ids.begin(), ids.end());
-  return writer.append(narrow.data(), narrow.size() * sizeof narrow[0]);
+  return writer.write_values(narrow);
 }
 
 } // namespace
@@ -57,7 +57,7 @@ Result<TokenisedDomain> tokenise_domain(const StageContext& context, std::size_t
   TokenisedDomain tokenised;
   tokenised.key =
       Digest().text("tokenise 1").text(read.key).text(selection.digests[domain]).text(tokenizer_digest).hex();
-  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "tokens", tokenised.key, request.stop));
+  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "tokens", tokenised.key, request.stop, request.notice));
   if (!stage.complete()) {
     CONCLAVE_ASSIGN(const std::int32_t vocabulary, guard(request.tokenizer_id.c_str(), "vocabulary_size",
                                                          [&] { return tokenizer.vocabulary_size(); }));
@@ -79,15 +79,14 @@ Result<TokenisedDomain> tokenise_domain(const StageContext& context, std::size_t
         },
         [&](std::int64_t chunk, ChunkResult&& result) -> Status {
           CONCLAVE_RETURN_IF_ERROR(write_ids(tokens, result.ids, width));
-          CONCLAVE_RETURN_IF_ERROR(
-              lengths.append(result.lengths.data(), result.lengths.size() * sizeof(std::uint32_t)));
+          CONCLAVE_RETURN_IF_ERROR(lengths.write_values(result.lengths));
           context.progress("tokenise", static_cast<std::int64_t>(chunks[static_cast<std::size_t>(chunk)].second),
                            static_cast<std::int64_t>(kept.size()), "documents");
           return {};
         });
     CONCLAVE_RETURN_IF_ERROR(done);
-    CONCLAVE_ASSIGN(FileEntry tokens_entry, tokens.finish());
-    CONCLAVE_ASSIGN(FileEntry lengths_entry, lengths.finish());
+    CONCLAVE_ASSIGN(FileEntry tokens_entry, finish_entry(tokens));
+    CONCLAVE_ASSIGN(FileEntry lengths_entry, finish_entry(lengths));
     CONCLAVE_RETURN_IF_ERROR(stage.commit({std::move(tokens_entry), std::move(lengths_entry)},
                                           {{"domain", request.domains[domain].name}, {"width", width}}));
   }

@@ -79,8 +79,8 @@ Status train_tokenizer(const StageContext& context, const std::vector<ReadDomain
   CONCLAVE_ASSIGN(const bool needed,
                   guard(plugin, "needs_training", [&] { return request.tokenizer->needs_training(); }));
   if (!needed) return {};
-  CONCLAVE_ASSIGN(Stage stage,
-                  Stage::open(request.cache, "tokenizer", tokenizer_key(request, domains, selection), request.stop));
+  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "tokenizer", tokenizer_key(request, domains, selection),
+                                           request.stop, request.notice));
   if (stage.complete()) {
     CONCLAVE_ASSIGN(const std::string state, read_file(stage.directory() / state_name));
     return guard(plugin, "load", [&] { return request.tokenizer->load(state); });
@@ -110,8 +110,8 @@ Status train_tokenizer(const StageContext& context, const std::vector<ReadDomain
 
   CONCLAVE_ASSIGN(const std::string state, guard(plugin, "serialize", [&] { return request.tokenizer->serialize(); }));
   CONCLAVE_ASSIGN(FileWriter writer, FileWriter::create(stage.directory() / state_name));
-  CONCLAVE_RETURN_IF_ERROR(writer.append(state.data(), state.size()));
-  CONCLAVE_ASSIGN(FileEntry entry, writer.finish());
+  CONCLAVE_RETURN_IF_ERROR(writer.write(state));
+  CONCLAVE_ASSIGN(FileEntry entry, finish_entry(writer));
   return stage.commit({std::move(entry)}, {{"tokenizer", request.tokenizer_id}, {"sample_bytes", total}});
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/Context.h>
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 namespace conclave {
@@ -27,7 +28,17 @@ std::string gpu_name(int index) {
   return name;
 }
 
-Result<OpenedDevice> open_gpu(int local_rank) {
+void allow_deterministic_kernels_only() {
+  // cuBLAS is deterministic with one fixed workspace a stream; it reads this once. A user's own value stays.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
+  at::Context& torch = at::globalContext();
+  torch.setDeterministicAlgorithms(true, false);
+  torch.setDeterministicCuDNN(true);
+  torch.setBenchmarkCuDNN(false);
+  torch.setDeterministicFillUninitializedMemory(false); // we read nothing that was not written
+}
+
+Result<OpenedDevice> open_gpu(int local_rank, bool deterministic) {
   if (!driver_present())
     return unsupported("no NVIDIA driver on this machine", "use --device cpu, or a machine with a GPU");
   // RTLD_GLOBAL: the CUDA half registers its kernels with the dispatcher of the already loaded CPU half.
@@ -37,6 +48,7 @@ Result<OpenedDevice> open_gpu(int local_rank) {
                        "run tools/bootstrap --cuda");
   }
   try {
+    if (deterministic) allow_deterministic_kernels_only();
     const c10::DeviceIndex count = at::detail::getCUDAHooks().deviceCount();
     if (count == 0) return unsupported("the driver shows no GPU", "check nvidia-smi and CUDA_VISIBLE_DEVICES");
     at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
@@ -51,10 +63,10 @@ Result<OpenedDevice> open_gpu(int local_rank) {
 
 } // namespace
 
-Result<OpenedDevice> open_device(DeviceChoice choice, int local_rank) {
+Result<OpenedDevice> open_device(DeviceChoice choice, int local_rank, bool deterministic) {
   OpenedDevice cpu{{Device::Kind::cpu, 0}, "cpu", {}};
   if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && !driver_present())) return cpu;
-  auto gpu = open_gpu(local_rank);
+  auto gpu = open_gpu(local_rank, deterministic);
   if (gpu.ok() || choice == DeviceChoice::cuda) return gpu;
   cpu.fallback = gpu.error().render();
   return cpu;

@@ -20,7 +20,9 @@ struct OpenedDevice {
 };
 
 /// automatic: CUDA when the driver's device file and libtorch_cuda are there, else CPU. cuda without one of them is
-/// Code::unsupported and says which is missing. Call once, before any tensor is made.
-Result<OpenedDevice> open_device(DeviceChoice choice, int local_rank);
+/// Code::unsupported and says which is missing. `deterministic` restricts a GPU to kernels that give the same bits each
+/// time, where ATen has them; an operator that has none fails when it is called. On the CPU there is nothing to restrict.
+/// Call once, before any tensor is made.
+Result<OpenedDevice> open_device(DeviceChoice choice, int local_rank, bool deterministic);
 
 } // namespace conclave

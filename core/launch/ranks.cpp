@@ -2,8 +2,11 @@
 
 #include "launch/ranks.hpp"
 
+#include <array>
 #include <charconv>
 #include <cstring>
+#include <limits>
+#include <numeric>
 
 namespace conclave {
 namespace {
@@ -53,31 +56,45 @@ Result<RankInfo> resolve_ranks(const EnvironmentLookup& get) {
   return info;
 }
 
-Result<int> resolve_data_ranks(const ParallelSizes& sizes, int world_size, int experts) {
-  const int dense = sizes.tensor * sizes.pipeline;
-  const std::string product =
-      "tensor " + std::to_string(sizes.tensor) + " x pipeline " + std::to_string(sizes.pipeline);
-  int data = sizes.data;
+Result<Mesh> resolve_mesh(const ParallelSizes& sizes, std::int64_t world_size, std::int64_t rank) {
+  const auto text = [](std::int64_t n) { return std::to_string(n); };
+  const std::int64_t dense = sizes.tensor * sizes.pipeline;
+  const std::string product = "tensor " + text(sizes.tensor) + " x pipeline " + text(sizes.pipeline);
+  std::int64_t data = sizes.data;
+  if (data == 0 && world_size == 0) data = sizes.expert / std::gcd(sizes.expert, sizes.tensor);
   if (data == 0) {
-    if (world_size != 0 && world_size % dense != 0)
-      return unsupported(
-          product + " = " + std::to_string(dense) + " does not divide " + std::to_string(world_size) + " ranks",
-          "change parallel.* or the number of ranks");
-    data = world_size == 0 ? 1 : world_size / dense;
+    if (world_size % dense != 0)
+      return unsupported(product + " = " + text(dense) + " does not divide " + text(world_size) + " ranks",
+                         "change parallel.* or the number of ranks");
+    data = world_size / dense;
   } else if (world_size != 0 && dense * data != world_size) {
-    return unsupported(product + " x data " + std::to_string(data) + " = " + std::to_string(dense * data) +
-                           " ranks, but the run has " + std::to_string(world_size),
-                       "start " + std::to_string(dense * data) + " ranks, or set parallel.data: auto");
+    return unsupported(
+        product + " x data " + text(data) + " = " + text(dense * data) + " ranks, but the run has " + text(world_size),
+        "start " + text(dense * data) + " ranks, or set parallel.data: auto");
   }
-  if (sizes.expert > 1 && sizes.data != 0 && (data * sizes.tensor) % sizes.expert != 0)
-    return unsupported("expert " + std::to_string(sizes.expert) + " does not divide data " + std::to_string(data) +
-                           " x tensor " + std::to_string(sizes.tensor) + " = " + std::to_string(data * sizes.tensor),
-                       "experts are folded over the data and tensor ranks: choose a divisor");
-  if (experts > 0 && experts % sizes.expert != 0)
-    return unsupported("expert " + std::to_string(sizes.expert) + " does not divide the model's " +
-                           std::to_string(experts) + " experts",
-                       "choose a divisor");
-  return data;
+  const std::int64_t folded = data * sizes.tensor;
+  if (folded % sizes.expert != 0) {
+    std::string what = "expert " + text(sizes.expert) + " does not divide data " + text(data) + " x tensor " +
+                       text(sizes.tensor) + " = " + text(folded);
+    std::string fix = "experts are folded over the data and tensor ranks: choose a divisor of " + text(folded);
+    return sizes.data != 0 ? invalid(std::move(what), std::move(fix)) : unsupported(std::move(what), std::move(fix));
+  }
+  if (dense * data > std::numeric_limits<int>::max())
+    return invalid(text(dense * data) + " ranks are more than any launcher starts", "lower parallel.*");
+
+  std::array<int, mesh_dim_count> size{}, index{};
+  const auto set = [&](MeshDim dim, std::int64_t count, std::int64_t place) {
+    size[static_cast<std::size_t>(dim)] = static_cast<int>(count);
+    index[static_cast<std::size_t>(dim)] = static_cast<int>(place);
+  };
+  const std::int64_t in_stage = rank % folded;
+  set(MeshDim::pipeline, sizes.pipeline, rank / folded);
+  set(MeshDim::data, data, in_stage / sizes.tensor);
+  set(MeshDim::context, 1, 0);
+  set(MeshDim::tensor, sizes.tensor, in_stage % sizes.tensor);
+  set(MeshDim::expert_data, folded / sizes.expert, in_stage / sizes.expert);
+  set(MeshDim::expert, sizes.expert, in_stage % sizes.expert);
+  return Mesh(size, index);
 }
 
 } // namespace conclave

@@ -4,6 +4,7 @@
 // step), then Open MPI, else a single rank. A half-set environment is an error that names what is missing.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -23,11 +24,16 @@ using EnvironmentLookup = std::function<const char*(const char* name)>;
 Result<RankInfo> resolve_ranks(const EnvironmentLookup& get);
 
 struct ParallelSizes {
-  int tensor = 1, pipeline = 1, expert = 1;
-  int data = 0; ///< 0 = what is left
+  std::int64_t tensor = 1, pipeline = 1, expert = 1;
+  std::int64_t data = 0; ///< 0 = what is left
 };
-/// Checks the arithmetic of a layout for `world_size` ranks; `world_size` 0 = any (then data must be given or counts as 1).
-/// `experts` is the model's number of routed experts, 0 when unknown. Returns the number of data ranks.
-Result<int> resolve_data_ranks(const ParallelSizes& sizes, int world_size, int experts);
+
+/// The mesh of `rank` in `world_size` ranks. Neighbouring ranks differ in the tensor dimension first, then in data, then in
+/// pipeline; the experts are folded over the tensor and data ranks of a pipeline stage, neighbours holding different ones.
+/// `world_size` 0 = as many as the sizes ask for, the fewest data ranks that fold where `data` is 0.
+///
+/// Sizes that contradict each other are Code::invalid_argument, a world that does not fit them Code::unsupported, both with
+/// the arithmetic.
+Result<Mesh> resolve_mesh(const ParallelSizes& sizes, std::int64_t world_size, std::int64_t rank);
 
 } // namespace conclave

@@ -10,6 +10,7 @@
 
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -69,6 +70,15 @@ std::optional<std::string> find_note(Elf_Data* data) {
 std::string side_by_side(const char* what, const std::string& plugin, const std::string& host) {
   const auto shown = [](const std::string& text) { return text.empty() ? std::string("none") : text; };
   return std::string(what) + ": plugin " + shown(plugin) + ", host " + shown(host);
+}
+
+/// The CMake package of this host, which runs as `<build or install tree>/bin/<executable>`.
+std::string package_folder() {
+  const std::filesystem::path inside = "lib/cmake/Conclave";
+  std::error_code failed;
+  const auto tree = std::filesystem::read_symlink("/proc/self/exe", failed).parent_path().parent_path();
+  const bool there = !failed && std::filesystem::exists(tree / inside / "ConclaveConfig.cmake", failed);
+  return ((there ? tree : "<host's build or install tree>") / inside).string();
 }
 
 std::optional<int> number(const std::string& text) {
@@ -154,10 +164,16 @@ std::string FingerprintVerdict::render() const {
   std::string text = fits() ? "built differently: " : "does not fit this host: ";
   for (std::size_t i = 0; i < parts.size(); ++i) text += (i ? "; " : "") + parts[i];
   if (!fits())
-    text +=
-        "; rebuild it against this host: cmake -S <plugin> -B <build> -DConclave_DIR=<host's build or "
-        "lib/cmake/Conclave> && cmake --build <build>";
+    text += "; rebuild it against this host: cmake -S <plugin> -B <build> -DConclave_DIR=" + package_folder() +
+            " && cmake --build <build>";
   return text;
+}
+
+std::string missing_tensor_note(const BuildFingerprint& plugin, std::string_view kind) {
+  if ((kind != "model" && kind != "optimizer") || !plugin.torch.empty()) return {};
+  return "holds a plugin of kind " + std::string(kind) +
+         " but was built as one without tensors; rebuild it with conclave_add_plugin(" + std::string(kind) +
+         " ... TENSOR)";
 }
 
 } // namespace conclave

@@ -49,4 +49,8 @@ struct FingerprintVerdict {
 /// for a plugin that uses tensors; another compiler only warns.
 FingerprintVerdict compare_fingerprints(const BuildFingerprint& plugin, const BuildFingerprint& host);
 
+/// Models and optimizers exchange tensors with the host: why a library with a plugin of that kind cannot be used when its
+/// note names no torch, for then nothing says that it was built against the host's. "" when it can.
+std::string missing_tensor_note(const BuildFingerprint& plugin, std::string_view kind);
+
 } // namespace conclave

@@ -27,6 +27,12 @@ class PluginCatalog {
   /// The descriptor, which lives as long as the catalog. An unknown id gets a did-you-mean; one that does not fit, its
   /// reason and file.
   [[nodiscard]] virtual Result<const PluginDescriptor*> find(std::string_view id) = 0;
+
+  /// What a user of a plugin that find() gave should hear: that another library of this id was passed over. "" as a rule.
+  [[nodiscard]] virtual std::string remark(std::string_view id) const {
+    (void)id;
+    return {};
+  }
 };
 
 } // namespace conclave

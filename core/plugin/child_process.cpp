@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 extern char** environ; // NOLINT: POSIX has no header for it
@@ -99,6 +100,8 @@ class OwnedChild {
 constexpr std::size_t errors_kept = 4096;
 constexpr std::size_t longest_line = std::size_t{64} << 20; // a table of options is kilobytes
 
+constexpr double wall_factor = 6; // seconds on the clock for each second of a limit
+
 /// The two clocks of a limit.
 class Deadline {
  public:
@@ -108,14 +111,18 @@ class Deadline {
     began_ = Clock::now();
     used_ = processor_seconds();
   }
-  [[nodiscard]] bool over() const {
+  /// True when it is over, which `outcome` then tells.
+  bool over(ChildOutcome& outcome) const {
     const double elapsed = std::chrono::duration<double>(Clock::now() - began_).count();
     if (elapsed < seconds_) return false;
-    return elapsed >= wall_factor * seconds_ || processor_seconds() - used_ >= seconds_;
+    const bool worked = processor_seconds() - used_ >= seconds_;
+    if (!worked && elapsed < wall_factor * seconds_) return false;
+    outcome.timed_out = true;
+    outcome.on_the_clock = !worked;
+    return true;
   }
 
  private:
-  static constexpr double wall_factor = 6;
   [[nodiscard]] double processor_seconds() const {
     timespec now{};
     if (!known_ || ::clock_gettime(processor_, &now) != 0) return 0;
@@ -129,7 +136,12 @@ class Deadline {
 
 } // namespace
 
+bool ChildOutcome::from_outside() const {
+  return on_the_clock || signal == SIGTERM || signal == SIGINT || signal == SIGHUP || (signal == SIGKILL && !timed_out);
+}
+
 std::string ChildOutcome::describe() const {
+  if (on_the_clock) return "was not done in " + std::to_string(std::lround(wall_factor * limit_seconds)) + " s";
   if (timed_out) return "took longer than " + std::to_string(std::lround(limit_seconds)) + " s";
   if (signal != 0) {
     const char* name = sigabbrev_np(signal);
@@ -181,10 +193,7 @@ Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::
   std::array<char, 65536> buffer{};
   bool output_open = true, errors_open = true;
   while (output_open || errors_open) {
-    if (deadline.over()) {
-      outcome.timed_out = true;
-      break;
-    }
+    if (deadline.over(outcome)) break;
     std::array<pollfd, 2> polls{
         {{output_open ? output.read_end() : -1, POLLIN, 0}, {errors_open ? errors.read_end() : -1, POLLIN, 0}}};
     // Now and then look at the clocks, and at the child: a grandchild may hold the pipes open after it has ended.
@@ -213,13 +222,28 @@ Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::
   }
   // Both pipes closed: the child is ending by itself, within its limit.
   while (!outcome.timed_out && !child.ended()) {
-    if (deadline.over()) outcome.timed_out = true;
-    ::usleep(1000);
+    if (!deadline.over(outcome)) ::usleep(1000);
   }
   const int status = child.end();
   if (WIFEXITED(status)) outcome.exit_status = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) outcome.signal = WTERMSIG(status);
   return outcome;
+}
+
+AnswerPipe::AnswerPipe() : parent_(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)) {
+  if (parent_ < 0 || ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0) std::_Exit(1);
+}
+
+AnswerPipe::~AnswerPipe() { ::close(parent_); }
+
+void AnswerPipe::say(std::string line) const {
+  line += '\n';
+  for (std::size_t at = 0; at < line.size();) {
+    const ssize_t n = ::write(parent_, line.data() + at, line.size() - at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) std::_Exit(1);
+    at += static_cast<std::size_t>(n);
+  }
 }
 
 } // namespace conclave

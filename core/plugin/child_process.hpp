@@ -21,11 +21,14 @@ namespace conclave {
 
 struct ChildOutcome {
   bool timed_out = false;
-  int exit_status = -1; ///< of exit(); -1 when a signal ended it
-  int signal = 0;       ///< that ended it; 0 otherwise
-  std::string errors;   ///< the end of its standard error, at most 4 KiB
+  bool on_the_clock = false; ///< timed_out, though it had used little processor time: it slept, or the machine was slow
+  int exit_status = -1;      ///< of exit(); -1 when a signal ended it
+  int signal = 0;            ///< that ended it; 0 otherwise
+  std::string errors;        ///< the end of its standard error, at most 4 KiB
   /// "ended by SIGSEGV (Segmentation fault)", "took longer than 10 s", "exited with 3", or "" when it ended well.
   [[nodiscard]] std::string describe() const;
+  /// True for an end that says nothing of the program itself: late on the clock, or killed by a signal from outside.
+  [[nodiscard]] bool from_outside() const;
   double limit_seconds = 0; ///< the limit that was in force last
 };
 
@@ -34,5 +37,20 @@ struct ChildOutcome {
 /// An error means that the program could not be started.
 Result<ChildOutcome> run_child(const std::filesystem::path& program, const std::vector<std::string>& arguments,
                                double first_limit_seconds, const std::function<double(const std::string& line)>& line);
+
+/// The child's end: keeps the pipe to the parent for say(), and sends what anything else in this process prints to its
+/// standard output (a plugin, a static destructor) to standard error.
+class AnswerPipe {
+ public:
+  AnswerPipe();
+  ~AnswerPipe();
+  AnswerPipe(const AnswerPipe&) = delete;
+  AnswerPipe& operator=(const AnswerPipe&) = delete;
+  /// One line. Ends the process when the parent is gone: there is nobody left to answer.
+  void say(std::string line) const;
+
+ private:
+  int parent_;
+};
 
 } // namespace conclave

@@ -33,20 +33,39 @@ std::string thrown_type() {
   return status == 0 && name ? name.get() : type->name();
 }
 
+/// torch's own exceptions, told by name and text: this room does not link torch. A GPU's allocator has a type for it, the
+/// CPU's has only words.
+bool says_out_of_memory(const std::string& type, const std::string& text) {
+  return type == "c10::OutOfMemoryError" ||
+         text.find("DefaultCPUAllocator: can't allocate memory") != std::string::npos;
+}
+
+/// Nobody's bug: the experiment wants more than this machine has.
+Error out_of_memory(const std::string& text, const std::string& where) {
+  return unsupported(
+      "out of memory" + (text.empty() ? "" : ": " + text),
+      "lower train.micro_batch or data.length.max, set train.recompute: true, or use a machine with more "
+      "memory",
+      where);
+}
+
 } // namespace
 
 Breadcrumb& current_breadcrumb() noexcept { return breadcrumb; }
 
 Error describe_current_exception(const char* plugin, const char* call) {
-  const std::string in = std::string(call) + "() threw ";
+  const std::string where = plugin != nullptr ? plugin : "";
+  const std::string in = call != nullptr ? std::string(call) + "() threw " : "";
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    return internal_error(in + "std::bad_alloc: out of memory", plugin);
+    return out_of_memory("", where);
   } catch (const std::exception& problem) {
-    return internal_error(in + thrown_type() + ": " + first_part(problem.what()), plugin);
+    const std::string type = thrown_type(), text = first_part(problem.what());
+    if (says_out_of_memory(type, text)) return out_of_memory(text, where);
+    return internal_error(in + type + ": " + text, where);
   } catch (...) {
-    return internal_error(in + "a " + thrown_type(), plugin);
+    return internal_error(in + "a " + thrown_type(), where);
   }
 }
 

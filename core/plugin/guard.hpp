@@ -38,8 +38,11 @@ class BreadcrumbScope {
 /// other error, and an empty `library`, is left as it is.
 Error blame_library(Error error, std::string_view library);
 
-/// `plugin` and `call` must outlive the call (ids live in descriptors; calls are literals).
+/// Inside a catch block: what was thrown, as an Error. Running out of memory (the host's or a GPU's) is Code::unsupported
+/// with what to lower; everything else is Code::internal. Null for the host's own code.
 Error describe_current_exception(const char* plugin, const char* call);
+
+/// `plugin` and `call` must outlive the call (ids live in descriptors; calls are literals).
 
 template <class F>
 auto guard(const char* plugin, const char* call, F&& body) {

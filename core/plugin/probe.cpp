@@ -6,7 +6,6 @@
 #include "plugin/probe.hpp"
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -80,7 +79,7 @@ std::vector<ProbeResult> probe(const std::filesystem::path& self, const std::vec
       bad.problem = (began ? "probing it in a child process: " : "the child process that was to probe it: ") +
                     (how.empty() ? "it ended the process without an answer" : how) +
                     (said.empty() ? "" : " (it said: " + said + ")");
-      bad.lasting = began;
+      bad.lasting = began && !outcome->from_outside();
     } else {
       first = next; // others had been opened before it: once more, alone in its child so far
       continue;
@@ -105,25 +104,15 @@ void limit_this_process(double cpu_seconds) {
 #endif
 }
 
-std::optional<int> run_probe_mode(int argc, char** argv) {
-  if (argc < 2 || std::strcmp(argv[1], "--probe") != 0) return std::nullopt;
-  // Answers go to the pipe; what a plugin prints goes to standard error.
-  const int answers = ::dup(STDOUT_FILENO);
-  if (answers < 0 || ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0) return 1;
-  const auto say = [answers](const std::string& line) {
-    const std::string text = line + "\n";
-    for (std::size_t at = 0; at < text.size();) {
-      const ssize_t n = ::write(answers, text.data() + at, text.size() - at);
-      if (n <= 0) std::_Exit(1); // the parent is gone
-      at += static_cast<std::size_t>(n);
-    }
-  };
+void run_probe_mode(int argc, char** argv) {
+  if (argc < 2 || std::strcmp(argv[1], "--probe") != 0) return;
+  const AnswerPipe answers;
   const int files = argc - 2;
   limit_this_process(60.0 + 60.0 * files); // the parent's clock is the tighter one
   std::vector<std::unique_ptr<const PluginDescriptors>> kept;
   for (int i = 0; i < files; ++i) {
     const std::string file = argv[2 + i];
-    say(Json{{"begin", file}}.dump(-1, ' ', false, Json::error_handler_t::replace));
+    answers.say(Json{{"begin", file}}.dump(-1, ' ', false, Json::error_handler_t::replace));
     bool missing_dependency = false;
     auto opened = open_library(file, &missing_dependency);
     ProbeResult result;
@@ -139,7 +128,7 @@ std::optional<int> run_probe_mode(int argc, char** argv) {
     }
     Json line = Json::parse(encode_probe(result));
     line["file"] = file;
-    say(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+    answers.say(line.dump(-1, ' ', false, Json::error_handler_t::replace));
   }
   // Without destructors of static objects: a plugin that crashes at exit has answered.
   std::fflush(nullptr);

@@ -25,7 +25,8 @@ struct ProbedPlugin {
 struct ProbeResult {
   std::vector<ProbedPlugin> plugins;
   std::string problem; ///< why the library is unusable; "" when it is fine
-  bool lasting = true; ///< false: a change of the machine may cure it (a missing library), so it is not cached
+  /// False: another try, or a change of the machine (a missing library, a slow disk), may cure it, so it is not cached.
+  bool lasting = true;
 };
 
 /// Probes each file, in order, in as few children as possible: one for all while nothing goes wrong. A library that
@@ -33,9 +34,9 @@ struct ProbeResult {
 std::vector<ProbeResult> probe(const std::filesystem::path& self, const std::vector<std::filesystem::path>& files,
                                double seconds_for_each);
 
-/// The child's end: when argv says `--probe FILE...`, does it and returns the exit code. main() calls this before it does
-/// anything else: no thread, no CUDA, no torch setting.
-std::optional<int> run_probe_mode(int argc, char** argv);
+/// The child's end: when argv says `--probe FILE...`, answers and ends the process; otherwise returns. main() calls this
+/// before it does anything else: no thread, no CUDA, no torch setting.
+void run_probe_mode(int argc, char** argv);
 
 /// Limits that a child sets on itself before it runs a plugin's code: no core file, bounded CPU time, file size and memory.
 /// Sanitizer builds keep their memory unbounded (they map terabytes of shadow).

@@ -33,6 +33,7 @@ struct PluginRegistry::Impl {
   /// One file of the plugin path.
   struct Library {
     std::filesystem::path file;
+    BuildFingerprint fingerprint;
     std::string sha256;
     std::string warning; ///< of the fingerprint
     std::string problem; ///< why it is quarantined; "" when usable
@@ -45,6 +46,7 @@ struct PluginRegistry::Impl {
   struct Held {
     Library* library;
     const ProbedPlugin* plugin;
+    std::string remark; // that an earlier holder is quarantined
   };
   std::map<std::string, Held, std::less<>> usable; // by id; the first library on the path that holds it
   std::vector<PluginRow> rows;
@@ -78,6 +80,7 @@ void PluginRegistry::Impl::collect() {
         error.where.clear(); // the row names the file
         library->problem = error.render();
       } else {
+        library->fingerprint = *fingerprint;
         const FingerprintVerdict verdict = compare_fingerprints(*fingerprint, host_fingerprint());
         (verdict.fits() ? library->warning : library->problem) = verdict.render();
       }
@@ -117,29 +120,41 @@ void PluginRegistry::Impl::ask() {
     unknown[i]->plugins = std::move(answers[i].plugins);
     unknown[i]->problem = std::move(answers[i].problem);
   }
+  for (const auto& library : libraries)
+    for (const ProbedPlugin& plugin : library->plugins)
+      if (library->problem.empty()) library->problem = missing_tensor_note(library->fingerprint, plugin.kind);
 }
 
 /// Makes the rows and the index of usable ids.
 void PluginRegistry::Impl::publish() {
   rows.clear();
   usable.clear();
+  std::map<std::string, std::string> passed_over; // by id: the first quarantined library that holds it
   for (const auto& library : libraries) {
     if (!library->problem.empty()) {
-      const std::string id = id_from_name(library->file);
-      rows.push_back({kind_of(id), id, {}, {}, {}, library->file, "quarantined", library->problem});
+      std::vector<std::string> ids;
+      for (const ProbedPlugin& plugin : library->plugins) ids.push_back(plugin.info.id);
+      if (ids.empty()) ids.push_back(id_from_name(library->file));
+      for (const std::string& id : ids) {
+        rows.push_back({kind_of(id), id, {}, {}, {}, library->file, "quarantined", library->problem});
+        passed_over.try_emplace(id, "passes over " + library->file.string() +
+                                        ", earlier on the plugin path and quarantined: " + library->problem);
+      }
       continue;
     }
     for (const ProbedPlugin& plugin : library->plugins) {
       const PluginInfo& info = plugin.info;
       PluginRow row{plugin.kind, info.id, info.version, info.summary, info.licence, library->file, "ok", {}};
-      const auto [taken, fresh] = usable.try_emplace(info.id, Held{library.get(), &plugin});
+      const auto earlier = passed_over.find(info.id);
+      const std::string remark = earlier == passed_over.end() ? std::string() : earlier->second;
+      const auto [taken, fresh] = usable.try_emplace(info.id, Held{library.get(), &plugin, remark});
       if (!fresh) {
         row.state = "quarantined";
         row.reason = "the id " + info.id + " is taken by " + taken->second.library->file.string() +
                      ", earlier on the plugin path";
-      } else if (!library->warning.empty()) {
+      } else if (!library->warning.empty() || !remark.empty()) {
         row.state = "warning";
-        row.reason = library->warning;
+        row.reason = library->warning + (library->warning.empty() || remark.empty() ? "" : "; ") + remark;
       }
       rows.push_back(std::move(row));
     }
@@ -176,10 +191,23 @@ Error PluginRegistry::Impl::refuse(std::string_view id) const {
   std::vector<std::string> known;
   for (const auto& [name, held] : usable) known.push_back(name);
   const std::string kind = kind_of(id);
+  const std::string near = nearest_name(id, known);
   std::string fix;
-  if (const std::string near = nearest_name(id, known); !near.empty()) {
-    fix = "did you mean " + near + "?";
-  } else {
+  if (!near.empty()) fix = "did you mean " + near + "?";
+
+  // What a library holds that could not be asked, nobody knows. One whose name says what it holds may still hold more.
+  std::string suspects;
+  for (const auto& library : libraries) {
+    if (library->problem.empty() || !library->plugins.empty()) continue;
+    if (!near.empty() && !id_from_name(library->file).empty()) continue;
+    suspects += (suspects.empty() ? "" : "; ") + library->file.string() + ": " + library->problem;
+  }
+  if (!suspects.empty())
+    return unsupported(
+        "no plugin that fits is called " + std::string(id) + ", but it may stand in a quarantined library: " + suspects,
+        fix.empty() ? "mend that library, or take it off the plugin path" : fix);
+
+  if (fix.empty()) {
     for (const std::string& name : known)
       if (kind_of(name) == kind) fix += (fix.empty() ? "of its kind there are " : ", ") + name;
     if (fix.empty()) fix = "`conclave plugins` lists what was found; CONCLAVE_PLUGIN_PATH adds folders";
@@ -221,6 +249,11 @@ Result<const PluginDescriptor*> PluginRegistry::find(std::string_view id) {
   return impl_->refuse(id);
 }
 
+std::string PluginRegistry::remark(std::string_view id) const {
+  const Impl::Held* held = impl_->held(id);
+  return held ? held->remark : std::string();
+}
+
 std::string PluginRegistry::description_json(std::string_view id) const {
   const Impl::Held* held = impl_->held(id);
   return held ? held->plugin->json : std::string();
@@ -248,16 +281,19 @@ std::vector<std::filesystem::path> plugin_files(const std::filesystem::path& fol
   return files;
 }
 
+std::vector<std::filesystem::path> split_plugin_path(std::string_view text) {
+  std::vector<std::filesystem::path> path;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(':'), text.size());
+    if (end > 0) path.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return path;
+}
+
 std::vector<std::filesystem::path> default_plugin_path(const std::filesystem::path& executable) {
   std::vector<std::filesystem::path> path;
-  if (const char* own = std::getenv("CONCLAVE_PLUGIN_PATH")) {
-    std::string_view rest = own;
-    while (!rest.empty()) {
-      const std::size_t end = std::min(rest.find(':'), rest.size());
-      if (end > 0) path.emplace_back(rest.substr(0, end));
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-  }
+  if (const char* own = std::getenv("CONCLAVE_PLUGIN_PATH")) path = split_plugin_path(own);
   const std::filesystem::path prefix = executable.parent_path().parent_path(); // <prefix>/bin/conclave
   std::error_code failed;
   for (const char* place : {"plugins", "lib/conclave/plugins"})

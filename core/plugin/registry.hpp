@@ -47,9 +47,12 @@ class PluginRegistry final : public PluginCatalog {
   /// Ids of a kind ("" = all) that are usable.
   [[nodiscard]] std::vector<std::string> ids(std::string_view kind) const override;
 
-  /// Loads the library on first use. An unknown id gets a did-you-mean (Code::invalid_argument); a quarantined one its
-  /// reason and file (Code::unsupported), also when only the file's name, `<kind>-<name>.so`, says what it holds.
+  /// Loads the library on first use. A quarantined id gets its reason and file (Code::unsupported), also when only the
+  /// file's name, `<kind>-<name>.so`, says what it holds. So does an id that nobody knows, while there are quarantined
+  /// libraries that may hold it. Any other unknown id gets a did-you-mean (Code::invalid_argument).
   Result<const PluginDescriptor*> find(std::string_view id) override;
+  /// That a library earlier on the path holds the id, too, and is quarantined.
+  [[nodiscard]] std::string remark(std::string_view id) const override;
   /// What the probe said of it (descriptor_json.hpp), without loading; "" for an unknown or quarantined id.
   [[nodiscard]] std::string description_json(std::string_view id) const;
   /// The library that holds the id, and its SHA-256, for record.json; find() must have succeeded.
@@ -63,6 +66,9 @@ class PluginRegistry final : public PluginCatalog {
 
 /// The plugin libraries (`*.so`) of a folder, sorted by name; none when there is no such folder.
 std::vector<std::filesystem::path> plugin_files(const std::filesystem::path& folder);
+
+/// The folders of a path whose parts are separated by colons; empty parts are left out.
+std::vector<std::filesystem::path> split_plugin_path(std::string_view text);
 
 /// `CONCLAVE_PLUGIN_PATH` (colon separated) first, then `<prefix>/plugins` or `<prefix>/lib/conclave/plugins` beside the
 /// executable, then `<user data>/conclave/plugins`.

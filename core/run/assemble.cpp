@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include "config/advice.hpp"
+#include "config/block_diagnostic.hpp"
 #include "plugin/guard.hpp"
 #include "run/instantiate.hpp"
 
@@ -74,7 +76,6 @@ Result<data::PrepareRequest> assemble_prepare(const Experiment& experiment, Host
   request.held_out = section.held_out;
   request.tokenizer_sample_bytes = section.tokenizer_sample;
   request.drop_invalid_utf8 = section.invalid_utf8 == InvalidUtf8::drop;
-  request.seed = experiment.seed;
   request.cache =
       section.cache.value.empty() ? default_cache_directory() / "data" : std::filesystem::path(section.cache.value);
   request.workers =
@@ -122,43 +123,78 @@ Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& exper
   std::vector<Observer::Watched> monitors;
   for (const auto& block : experiment.monitors) {
     CONCLAVE_ASSIGN(auto monitor, instantiate<Monitor>(block, contexts(host)));
-    const Placement placement = monitor->placement();
+    CONCLAVE_ASSIGN(const Placement placement,
+                    guard(block.id.c_str(), "placement", [&] { return monitor->placement(); }));
     const bool here = placement == Placement::rank || (placement == Placement::node && local_rank == 0) || rank == 0;
     if (here) monitors.push_back({block.id, block.name, std::move(monitor)});
   }
   return monitors;
 }
 
-void add_advice(const Experiment& experiment, HostServices& host, Diagnostics& diagnostics) {
+ParallelSizes parallel_sizes(const Experiment& experiment) {
+  const ParallelSection& p = experiment.parallel;
+  return {p.tensor, p.pipeline, p.expert, p.data};
+}
+
+namespace {
+
+/// Makes one plugin for check; null when it could not be made, which is then told.
+template <class K>
+std::shared_ptr<K> probe(const PluginBlock& block, HostServices& host, Diagnostics& diagnostics) {
+  if (!block) return nullptr;
+  auto made = instantiate<K>(block, contexts(host));
+  if (made.ok()) return std::move(made).value();
+  diagnostics.add(diagnostic_of(made.error(), block));
+  return nullptr;
+}
+
+/// The answer of a plugin's question in check; `fallback` when it failed, which is then told.
+template <class F>
+auto ask(const PluginBlock& block, const char* call, Diagnostics& diagnostics, F&& question)
+    -> std::optional<std::remove_cvref_t<decltype(guard(block.id.c_str(), call, question).value())>> {
+  auto answer = guard(block.id.c_str(), call, question);
+  if (answer.ok()) return std::move(answer).value();
+  diagnostics.add(diagnostic_of(answer.error(), block));
+  return std::nullopt;
+}
+
+/// The experiment's layout with the fewest ranks; one rank when it does not fold, which is then told.
+Mesh smallest_mesh(const Experiment& experiment, Diagnostics& diagnostics) {
+  const auto mesh = resolve_mesh(parallel_sizes(experiment), 0, 0);
+  if (mesh.ok()) return *mesh;
+  const Value* section = experiment.tree.find("parallel");
+  diagnostics.error((section != nullptr ? *section : experiment.tree).where(), "parallel", mesh.error().what,
+                    mesh.error().fix);
+  return {};
+}
+
+} // namespace
+
+void check_assembled(const Experiment& experiment, HostServices& host, Diagnostics& diagnostics) {
+  for (const DomainSection& domain : experiment.data.domains) probe<Source>(domain.source, host, diagnostics);
+  for (const PluginBlock& block : experiment.data.filters) probe<Filter>(block, host, diagnostics);
+  for (const PluginBlock& block : experiment.monitors) probe<Monitor>(block, host, diagnostics);
+  probe<Tokenizer>(experiment.data.tokenizer, host, diagnostics);
+  probe<CheckpointPolicy>(experiment.checkpoint, host, diagnostics);
+
   AdviceInput input;
   input.total_steps = experiment.train.steps;
   input.clip_grad_norm = experiment.train.clip_grad_norm;
-  if (auto optimizer = instantiate<Optimizer>(experiment.optimizer, contexts(host)); optimizer.ok()) {
-    input.peak_learning_rate = optimizer.value()->peak_learning_rate();
-  } else {
-    diagnostics.error(experiment.optimizer.where, experiment.optimizer.key, optimizer.error().what,
-                      optimizer.error().fix);
-  }
-  if (auto scheduler = instantiate<Scheduler>(experiment.scheduler, contexts(host)); scheduler.ok()) {
-    const ScheduleExtent extent{experiment.train.steps, input.peak_learning_rate};
-    const auto warmup =
-        guard(experiment.scheduler.id.c_str(), "warmup_steps", [&] { return scheduler.value()->warmup_steps(extent); });
-    if (warmup.ok()) input.warmup_steps = warmup.value();
-  } else {
-    diagnostics.error(experiment.scheduler.where, experiment.scheduler.key, scheduler.error().what,
-                      scheduler.error().fix);
-  }
-  if (auto model = instantiate<Model>(experiment.model, contexts(host)); model.ok()) {
+  if (const auto optimizer = probe<Optimizer>(experiment.optimizer, host, diagnostics))
+    input.peak_learning_rate = ask(experiment.optimizer, "peak_learning_rate", diagnostics, [&] {
+                                 return optimizer->peak_learning_rate();
+                               }).value_or(input.peak_learning_rate);
+  if (const auto scheduler = probe<Scheduler>(experiment.scheduler, host, diagnostics))
+    input.warmup_steps = ask(experiment.scheduler, "warmup_steps", diagnostics, [&] {
+                           return scheduler->warmup_steps({experiment.train.steps, input.peak_learning_rate});
+                         }).value_or(input.warmup_steps);
+  const Mesh mesh = smallest_mesh(experiment, diagnostics);
+  if (const auto model = probe<Model>(experiment.model, host, diagnostics)) {
     // The vocabulary is the tokenizer's, known after prepare; a typical size serves for the order of magnitude.
     const ModelShape shape{32'000, experiment.data.length.max};
-    const auto summary =
-        guard(experiment.model.id.c_str(), "summarize", [&] { return model.value()->summarize(shape, Mesh{}); });
-    if (summary.ok())
-      input.parameters = summary.value().parameters;
-    else
-      diagnostics.error(experiment.model.where, experiment.model.key, summary.error().what, summary.error().fix);
-  } else {
-    diagnostics.error(experiment.model.where, experiment.model.key, model.error().what, model.error().fix);
+    if (const auto summary =
+            ask(experiment.model, "summarize", diagnostics, [&] { return model->summarize(shape, mesh); }))
+      input.parameters = summary->parameters;
   }
   add_advice(input, experiment, diagnostics);
 }

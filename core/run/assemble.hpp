@@ -15,6 +15,7 @@
 #include "config/experiment.hpp"
 #include "data/loader.hpp"
 #include "data/prepare.hpp"
+#include "launch/ranks.hpp"
 #include "run/host_services.hpp"
 #include "run/observer.hpp"
 
@@ -41,7 +42,11 @@ Result<TrainPlugins> assemble_training(const Experiment& experiment, HostService
 Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& experiment, HostServices& host, int rank,
                                                          int local_rank);
 
-/// Warm-up, learning rate and clip advice of the seed run, from live plugins in the check phase.
-void add_advice(const Experiment& experiment, HostServices& host, Diagnostics& diagnostics);
+/// The degrees of `parallel`, as resolve_mesh() takes them.
+ParallelSizes parallel_sizes(const Experiment& experiment);
+
+/// Makes every plugin of the experiment in the check phase and reports what does not work: factories that refuse, a layout
+/// that does not fold, a model that does not fit its shape or layout. Then the advice on warm-up, learning rate and clip.
+void check_assembled(const Experiment& experiment, HostServices& host, Diagnostics& diagnostics);
 
 } // namespace conclave

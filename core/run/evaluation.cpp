@@ -16,7 +16,6 @@ Evaluation Evaluation::make(const Experiment& experiment, const std::shared_ptr<
   Evaluation evaluation;
   evaluation.store_ = store;
   evaluation.batches_ = experiment.evaluate.batches;
-  evaluation.plan_rows_ = held_out_plan(experiment, 0).global_batch;
   if (evaluation.batches_ == 0) return evaluation;
   const auto entropy = data::unigram_entropy(*store, data::Split::held_out);
   for (std::size_t domain = 0; domain < store->domain_count(); ++domain) {
@@ -36,9 +35,8 @@ Result<EvaluationReport> Evaluation::run(StepEngine& engine, std::int64_t step, 
   double all_nll = 0, all_bytes = 0, all_entropy = 0;
   std::int64_t all_tokens = 0;
   for (const auto& [domain, plan, entropy] : domains_) {
-    // Never the same text twice: a small domain gives fewer batches.
-    const std::int64_t whole = plan->samples(domain) / plan_rows_;
-    const std::int64_t batches = std::clamp<std::int64_t>(whole, 1, batches_);
+    // Never the same text twice: a small domain has fewer batches, the last of them with empty rows.
+    const std::int64_t batches = std::min(plan->batches(), batches_);
     double nll = 0;
     std::int64_t tokens = 0;
     for (std::int64_t batch = 0; batch < batches; ++batch) {

@@ -6,7 +6,7 @@
 
 #include "conclave/monitor.hpp"
 #include "config/experiment.hpp"
-#include "data/loader.hpp"
+#include "data/batch_plan.hpp"
 #include "run/log.hpp"
 #include "train/step_engine.hpp"
 
@@ -14,11 +14,12 @@ namespace conclave {
 
 class Evaluation {
  public:
-  /// Domains whose held-out text does not fill one micro-batch are left out with a warning.
+  /// Domains without one whole held-out sample are left out with a warning.
   static Evaluation make(const Experiment& experiment, const std::shared_ptr<const data::TokenStore>& store,
                          Logger& log);
   [[nodiscard]] bool possible() const { return !domains_.empty(); }
-  /// The same batches each time, so that values are comparable over steps. Metrics, for each domain and (without labels)
+  /// The same batches each time, so that values are comparable over steps: up to `evaluate.batches` of each domain, fewer
+  /// where its held-out samples, each counted once, run out before. Metrics, for each domain and (without labels)
   /// over all evaluated tokens: eval_nll, eval_bits_per_byte, and eval_unigram_entropy, which a model must come below to
   /// have learned anything of context: each domain's entropy under its own held-out token counts.
   Result<EvaluationReport> run(StepEngine& engine, std::int64_t step, std::int64_t attempt) const;
@@ -32,7 +33,6 @@ class Evaluation {
   std::shared_ptr<const data::TokenStore> store_;
   std::vector<DomainPlan> domains_;
   std::int64_t batches_ = 0;
-  std::int64_t plan_rows_ = 1; ///< sequences of a batch
 };
 
 } // namespace conclave

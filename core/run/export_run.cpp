@@ -2,11 +2,10 @@
 
 #include "run/export_run.hpp"
 
-#include <fstream>
-
 #include "checkpoint/hugging_face_export.hpp"
 #include "checkpoint/store.hpp"
 #include "config/experiment.hpp"
+#include "io/file_writer.hpp"
 #include "plugin/guard.hpp"
 #include "run/host_services.hpp"
 #include "run/instantiate.hpp"
@@ -33,7 +32,7 @@ Result<std::unique_ptr<CheckpointReader>> open_source(const fs::path& source, Lo
 Result<Experiment> load_resolved(const CheckpointReader& reader, const fs::path& scratch, PluginRegistry& registry) {
   CONCLAVE_ASSIGN(const std::string text, reader.file("resolved.yaml"));
   const fs::path file = scratch / "resolved.yaml";
-  std::ofstream(file) << text;
+  CONCLAVE_RETURN_IF_ERROR(write_file_atomically(file, text));
   Diagnostics diagnostics;
   auto experiment = load_experiment(file.string(), {}, registry, diagnostics);
   if (!experiment)
@@ -86,8 +85,10 @@ Status export_run(const ExportRequest& request, PluginRegistry& registry, Logger
 
   HuggingFaceExport files;
   const ModelShape shape{meta.vocabulary, experiment.data.length.max};
+  CONCLAVE_ASSIGN(const SpecialTokens special,
+                  guard(tokenizer_id, "special_tokens", [&] { return tokenizer->special_tokens(); }));
   CONCLAVE_ASSIGN(files.form, guard(experiment.model.id.c_str(), "hugging_face",
-                                    [&] { return model->hugging_face(shape, tokenizer->special_tokens()); }));
+                                    [&] { return model->hugging_face(shape, special); }));
   files.directory = request.destination;
   files.dtype = request.dtype == "fp32" ? at::kFloat : request.dtype == "fp16" ? at::kHalf : at::kBFloat16;
   files.write_tokenizer = [&](const fs::path& folder) {

@@ -2,6 +2,8 @@
 
 #include "run/host_services.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <exception>
 #include <thread>
@@ -36,8 +38,8 @@ class HostServices::Context final : public HostContext {
   std::uint64_t seed() const noexcept override { return host_.settings_.seed; }
   Device device() const noexcept override { return phase() == Phase::train ? host_.settings_.device : Device{}; }
   const Mesh& mesh() const noexcept override { return host_.settings_.mesh; }
-  std::string scratch_dir() override { return folder(host_.settings_.scratch); }
-  std::string cache_dir() override { return folder(host_.settings_.cache); }
+  std::string scratch_dir() override { return folder(host_.settings_.scratch, name_); }
+  std::string cache_dir() override { return folder(host_.settings_.cache, id_); }
   int worker_threads() const noexcept override { return host_.settings_.worker_threads; }
   std::stop_token stop_token() const noexcept override { return host_.settings_.stop; }
 
@@ -72,10 +74,9 @@ class HostServices::Context final : public HostContext {
   }
 
  private:
-  /// A folder of this plugin under `root`, made on first use.
-  std::string folder(const std::filesystem::path& root) const {
+  /// `root/leaf`, made on first use; "" in the check phase.
+  std::string folder(const std::filesystem::path& root, std::string leaf) const {
     if (root.empty() || phase() == Phase::check) return {};
-    std::string leaf = id_;
     std::replace(leaf.begin(), leaf.end(), '/', '-');
     const auto path = root / leaf;
     std::error_code ignored;
@@ -87,15 +88,20 @@ class HostServices::Context final : public HostContext {
   std::string id_, name_;
 };
 
-HostServices::HostServices(Settings settings) : settings_(std::move(settings)) {}
+HostServices::HostServices(Settings settings) : settings_(std::move(settings)) {
+  // Another process may use the same folder: what this one leaves there and removes is its own.
+  if (!settings_.scratch.empty()) settings_.scratch /= std::to_string(getpid());
+}
 
 HostServices::~HostServices() {
+  if (settings_.scratch.empty()) return;
   std::error_code ignored;
-  if (!settings_.scratch.empty()) std::filesystem::remove_all(settings_.scratch, ignored);
+  std::filesystem::remove_all(settings_.scratch, ignored);
+  std::filesystem::remove(settings_.scratch.parent_path(), ignored); // stays where another process has its own below
 }
 
 HostContext& HostServices::context(const PluginBlock& block) {
-  contexts_.push_back(std::make_unique<Context>(*this, block.id, block.name));
+  contexts_.push_back(std::make_unique<Context>(*this, block.id, block.key));
   return *contexts_.back();
 }
 

@@ -38,18 +38,17 @@ class HostServices {
     Device device;
     Mesh mesh;
     int worker_threads = 1;
-    std::filesystem::path scratch; ///< "" = none
+    std::filesystem::path scratch; ///< "" = none; a folder of this process below it
     std::filesystem::path cache;
     std::stop_token stop;
   };
   explicit HostServices(Settings settings);
-  ~HostServices(); ///< removes the scratch folder
+  ~HostServices(); ///< removes this process's scratch folder
 
   /// A context for one instance of that block; lives as long as the services.
   HostContext& context(const PluginBlock& block);
   void enter(Phase phase) { settings_.phase = phase; }
   void set_device(Device device) { settings_.device = device; }
-  void set_scratch(std::filesystem::path scratch) { settings_.scratch = std::move(scratch); }
   MetricInbox& metrics() { return metrics_; }
 
  private:

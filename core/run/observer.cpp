@@ -3,6 +3,7 @@
 #include "run/observer.hpp"
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -26,7 +27,8 @@ struct Observer::Impl {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<Task> tasks;
-  bool busy = false, closing = false, finished = false;
+  std::uint64_t pushed = 0, done = 0; ///< tasks so far
+  bool closing = false, finished = false;
   Status start_error;
   std::thread thread;
 
@@ -39,12 +41,13 @@ struct Observer::Impl {
     std::unique_lock lock(mutex);
     changed.wait(lock, [this] { return tasks.size() < capacity; });
     tasks.push_back({name, std::move(call)});
+    ++pushed;
     changed.notify_all();
   }
 
   void drain() {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [this] { return tasks.empty() && !busy; });
+    changed.wait(lock, [this, last = pushed] { return done >= last; });
   }
 
   void loop() {
@@ -54,12 +57,11 @@ struct Observer::Impl {
       if (tasks.empty()) return;
       Task task = std::move(tasks.front());
       tasks.pop_front();
-      busy = true;
       lock.unlock();
       changed.notify_all();
       run(task);
       lock.lock();
-      busy = false;
+      ++done;
       changed.notify_all();
     }
   }
@@ -107,6 +109,11 @@ void Observer::checkpoint_committed(std::int64_t step, std::string path) {
 }
 
 void Observer::drain() { impl_->drain(); }
+
+void Observer::flush() {
+  impl_->push("flush", [](Monitor& monitor) { return monitor.flush(); });
+  impl_->drain();
+}
 
 void Observer::finish(int exit_code) {
   if (impl_->finished) return;

@@ -1,6 +1,7 @@
 // Observer: the thread that hands reports to monitors, so that a slow monitor never holds up a step until the queue is full.
 //
-// Threading: post() and drain() from the step thread. Monitors are called from the observer's thread only, in order.
+// Threading: any thread may post, drain and flush; reports of one thread stay in order. Monitors are called from the
+// observer's thread only, one after the other.
 #pragma once
 
 #include <memory>
@@ -27,8 +28,10 @@ class Observer {
   void post(StepReport report);
   void post(EvaluationReport report);
   void checkpoint_committed(std::int64_t step, std::string path);
-  /// Until everything posted so far was seen.
+  /// Until everything posted before this call was seen.
   void drain();
+  /// Asks every monitor to make durable what was posted before this call, and waits for it.
+  void flush();
   /// Drains, calls finish() of every monitor and joins.
   void finish(int exit_code);
 

@@ -4,8 +4,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
-#include <map>
 
 namespace conclave {
 
@@ -37,33 +37,28 @@ void PrepareProgress::finish() {
 std::vector<std::string> describe_prepared(const data::PrepareReport& report, const data::TokenStore& store) {
   std::vector<std::string> lines;
   if (report.cached) lines.emplace_back("data: prepared before, read from " + store.directory().string());
-  // One line for each filter: kept documents by domain, and what was dropped by reason.
-  std::vector<std::string> order;
-  struct Sums {
+  // One line for each filter and domain: what it kept, and what it dropped by reason. Filters come in their order.
+  struct Row {
+    std::string filter, domain, reasons;
     std::int64_t kept = 0, dropped = 0;
-    std::map<std::string, std::int64_t> reasons;
   };
-  std::map<std::string, Sums> filters;
+  std::vector<Row> rows;
   for (const auto& count : report.counts) {
-    if (filters.find(count.filter) == filters.end()) order.push_back(count.filter);
-    Sums& sums = filters[count.filter];
-    if (count.documents == 0) continue;
+    auto row = std::find_if(rows.begin(), rows.end(),
+                            [&](const Row& r) { return r.filter == count.filter && r.domain == count.domain; });
+    if (row == rows.end()) row = rows.insert(row, {count.filter, count.domain, {}});
     if (count.reason.empty()) {
-      sums.kept += count.documents;
-    } else {
-      sums.dropped += count.documents;
-      sums.reasons[count.reason + " in " + count.domain] += count.documents;
+      row->kept += count.documents;
+    } else if (count.documents > 0) {
+      row->dropped += count.documents;
+      row->reasons += (row->reasons.empty() ? "" : ", ") + std::to_string(count.documents) + " " + count.reason;
     }
   }
-  for (const auto& name : order) {
-    const Sums& sums = filters[name];
-    std::string line =
-        "data: " + name + " kept " + std::to_string(sums.kept) + " documents, dropped " + std::to_string(sums.dropped);
-    std::string reasons;
-    for (const auto& [reason, documents] : sums.reasons)
-      reasons += (reasons.empty() ? "" : ", ") + std::to_string(documents) + " " + reason;
-    if (!reasons.empty()) line += " (" + reasons + ")";
-    lines.push_back(std::move(line));
+  for (const Row& row : rows) {
+    char line[256];
+    std::snprintf(line, sizeof line, "data: %-16s %-14s kept %9lld documents, dropped %7lld", row.filter.c_str(),
+                  row.domain.c_str(), static_cast<long long>(row.kept), static_cast<long long>(row.dropped));
+    lines.push_back(line + (row.reasons.empty() ? std::string() : " (" + row.reasons + ")"));
   }
   for (std::size_t domain = 0; domain < store.domain_count(); ++domain) {
     char line[256];

@@ -14,8 +14,8 @@ std::string to_json(const CheckpointMeta& meta) {
     settings[key] = {{"value", setting.value}, {"affects", to_string(setting.affects)}};
   return json{{"config_hash", meta.config_hash}, {"plan_digest", meta.plan_digest}, {"store_digest", meta.store_digest},
               {"vocabulary", meta.vocabulary},   {"tokenizer", meta.tokenizer_id},  {"model", meta.model_id},
-              {"settings", std::move(settings)}}
-      .dump();
+              {"plugins", meta.plugins},         {"machine", meta.machine},         {"settings", std::move(settings)}}
+      .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 Result<CheckpointMeta> parse_checkpoint_meta(const std::string& text) {
@@ -28,6 +28,8 @@ Result<CheckpointMeta> parse_checkpoint_meta(const std::string& text) {
   meta.vocabulary = parsed.value("vocabulary", std::int64_t{0});
   meta.tokenizer_id = parsed.value("tokenizer", "");
   meta.model_id = parsed.value("model", "");
+  meta.plugins = parsed.value("plugins", meta.plugins);
+  meta.machine = parsed.value("machine", "");
   if (const auto settings = parsed.find("settings"); settings != parsed.end() && settings->is_object()) {
     for (const auto& [key, entry] : settings->items()) {
       Experiment::Setting setting;
@@ -68,6 +70,15 @@ Result<ResumeDecision> compare_for_resume(const CheckpointMeta& then, const Chec
       refused += (refused.empty() ? "" : "; ") + key + ": " + change;
     }
   }
+  for (const auto& [id, sha256] : now.plugins) {
+    const auto before = then.plugins.find(id);
+    if (before != then.plugins.end() && before->second != sha256)
+      decision.notes.push_back(id + " is another build (SHA-256 " + before->second.substr(0, 12) + ", now " +
+                               sha256.substr(0, 12) + "): equal to the last bit only if it computes the same");
+  }
+  if (then.machine != now.machine && !then.machine.empty())
+    decision.notes.push_back("the checkpoint was written with " + then.machine + ", this is " + now.machine +
+                             ": sums may differ in the last bit");
   if (!refused.empty())
     return invalid("the experiment changed since the checkpoint in what affects the numbers: " + refused,
                    "restore it, start a new run, or add --allow-change to accept and record it");

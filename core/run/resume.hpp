@@ -16,6 +16,8 @@ struct CheckpointMeta {
   std::int64_t vocabulary = 0;
   std::map<std::string, Experiment::Setting> settings;
   std::string tokenizer_id, model_id;
+  std::map<std::string, std::string> plugins; ///< SHA-256 of the library by plugin id
+  std::string machine;                        ///< instruction set and threads, on which the last bits depend
 };
 
 std::string to_json(const CheckpointMeta& meta);
@@ -23,7 +25,7 @@ Result<CheckpointMeta> parse_checkpoint_meta(const std::string& json);
 
 struct ResumeDecision {
   std::vector<std::pair<std::string, std::string>> allowed; ///< numerics changes under --allow-change
-  std::vector<std::string> notes;                           ///< harmless changes, to be logged
+  std::vector<std::string> notes;                           ///< what may change the last bits or nothing, to be logged
 };
 
 /// Refuses (Code::invalid_argument) when an option that affects numerics, the data order or the vocabulary changed, unless

@@ -2,14 +2,11 @@
 
 #include "run/run_directory.hpp"
 
-#include <fcntl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -17,6 +14,8 @@
 #include <thread>
 
 #include "conclave/build_info.hpp"
+#include "io/file_writer.hpp"
+#include "io/folders.hpp"
 
 namespace conclave {
 namespace fs = std::filesystem;
@@ -41,6 +40,19 @@ std::string cpu_model() {
   return "unknown";
 }
 
+json layout(const Mesh& mesh) {
+  json sizes = json::object();
+  for (const MeshDim dim :
+       {MeshDim::pipeline, MeshDim::data, MeshDim::context, MeshDim::tensor, MeshDim::expert_data, MeshDim::expert})
+    sizes[to_string(dim)] = mesh.size(dim);
+  return sizes;
+}
+
+/// Paths and errors may hold bytes that are no UTF-8; a record with a substitute is better than none.
+std::string to_text(const json& value, int indent) {
+  return value.dump(indent, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
 json machine() {
   utsname name{};
   uname(&name);
@@ -56,7 +68,7 @@ void collect(const PluginBlock& block, std::set<std::string>& ids) {
   for (const auto& child : block.children) collect(child.block, ids);
 }
 
-std::set<std::string> plugin_ids(const Experiment& e) {
+std::set<std::string> used_plugins(const Experiment& e) {
   std::set<std::string> ids;
   for (const auto* block : {&e.model, &e.optimizer, &e.scheduler, &e.checkpoint, &e.data.tokenizer})
     collect(*block, ids);
@@ -66,34 +78,12 @@ std::set<std::string> plugin_ids(const Experiment& e) {
   return ids;
 }
 
-Status errno_error(const fs::path& path, const char* doing) {
-  const int code = errno;
-  return storage_error(std::string(doing) + ": " + std::strerror(code),
-                       code == ENOSPC ? "free space on that disk" : "check the path and its permissions",
-                       path.string());
-}
-
-Status sync_path(const fs::path& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
-  if (fd < 0) return errno_error(path, "cannot open");
-  const int bad = fsync(fd);
-  ::close(fd);
-  return bad == 0 ? Status{} : errno_error(path, "cannot sync");
-}
-
 } // namespace
 
-Status write_file_atomically(const fs::path& file, std::string_view content) {
-  const fs::path temporary = file.string() + ".tmp";
-  {
-    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-    out.write(content.data(), static_cast<std::streamsize>(content.size()));
-    out.close();
-    if (!out) return errno_error(temporary, "cannot write");
-  }
-  CONCLAVE_RETURN_IF_ERROR(sync_path(temporary, O_RDONLY));
-  if (::rename(temporary.c_str(), file.c_str()) != 0) return errno_error(file, "cannot rename into place");
-  return sync_path(file.parent_path(), O_RDONLY | O_DIRECTORY);
+std::map<std::string, std::string> plugin_hashes(const Experiment& experiment, const PluginRegistry& registry) {
+  std::map<std::string, std::string> hashes;
+  for (const std::string& id : used_plugins(experiment)) hashes[id] = registry.sha256_of(id);
+  return hashes;
 }
 
 Result<fs::path> latest_run_directory(const fs::path& root, const std::string& name) {
@@ -123,14 +113,14 @@ Result<std::unique_ptr<RunDirectory>> RunDirectory::open(const Experiment& exper
                        ? root / (experiment.name + "-" + utc_now("%Y%m%dT%H%M%SZ") + "-" + experiment.hash.substr(0, 8))
                        : chosen)
           .lexically_normal();
-  std::error_code error;
-  fs::create_directories(self->checkpoints(), error);
-  if (error || ::access(self->path_.c_str(), W_OK) != 0 || ::access(self->checkpoints().c_str(), W_OK) != 0)
-    return storage_error("the run directory cannot be written" + (error ? ": " + error.message() : std::string()),
+  const Status made = make_directories(self->checkpoints());
+  if (!made.ok() || ::access(self->path_.c_str(), W_OK) != 0 || ::access(self->checkpoints().c_str(), W_OK) != 0)
+    return storage_error("the run directory cannot be written" + (made.ok() ? std::string() : ": " + made.error().what),
                          "choose another one with --run-dir", self->path_.string());
   CONCLAVE_ASSIGN(self->lock_, RunDirectoryLock::acquire(self->path_));
   if (!resume) {
-    for (const auto& entry : fs::directory_iterator(self->checkpoints(), error))
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(self->checkpoints(), ignored))
       if (fs::exists(entry.path() / "manifest.json"))
         return storage_error("the run directory already holds checkpoints",
                              "add --resume to go on, or choose another --run-dir", self->path_.string());
@@ -154,11 +144,11 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
     // Kept relative to the experiment where that stays inside; a base from elsewhere keeps its name.
     fs::path relative = fs::path(file).lexically_relative(base);
     if (relative.empty() || *relative.begin() == "..") relative = fs::path("extends") / fs::path(file).filename();
-    fs::create_directories((authored / relative).parent_path(), error);
-    fs::copy_file(file, authored / relative, fs::copy_options::overwrite_existing, error);
-    if (error)
-      return storage_error("cannot copy the experiment: " + error.message(), "check the disk",
-                           (authored / relative).string());
+    const fs::path copy = authored / relative;
+    fs::create_directories(copy.parent_path(), error);
+    if (std::error_code absent; fs::equivalent(file, copy, absent)) continue; // started from the copy itself
+    fs::copy_file(file, copy, fs::copy_options::overwrite_existing, error);
+    if (error) return storage_error("cannot copy the experiment: " + error.message(), "check the disk", copy.string());
   }
   CONCLAVE_RETURN_IF_ERROR(write_file_atomically(path_ / "resolved.yaml", experiment.resolved_yaml));
 
@@ -172,26 +162,38 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
   record["name"] = experiment.name;
   record["config_hash"] = experiment.hash;
   record["config_hash_without_seed"] = experiment.hash_without_seed;
-  record["versions"] = {{"conclave", CONCLAVE_BUILD_SDK_VERSION},
-                        {"sdk", CONCLAVE_BUILD_SDK_HASH},
-                        {"torch", CONCLAVE_BUILD_TORCH},
-                        {"cuda", CONCLAVE_BUILD_CUDA},
-                        {"compiler", __VERSION__}};
-  record["plugins"] = json::object();
-  for (const auto& id : plugin_ids(experiment))
-    record["plugins"][id] = {{"file", registry.file_of(id).string()}, {"sha256", registry.sha256_of(id)}};
-  json entry = {{"attempt", attempt_},      {"started", utc_now("%Y-%m-%dT%H:%M:%SZ")},
-                {"pid", getpid()},          {"machine", machine()},
-                {"device", attempt.device}, {"first_step", attempt.first_step}};
+  json plugins = json::object();
+  for (const auto& [id, sha256] : plugin_hashes(experiment, registry))
+    plugins[id] = {{"file", registry.file_of(id).string()}, {"sha256", sha256}};
+  json entry = {{"attempt", attempt_},
+                {"started", utc_now("%Y-%m-%dT%H:%M:%SZ")},
+                {"pid", getpid()},
+                {"machine", machine()},
+                {"device", attempt.device},
+                {"arithmetic", attempt.arithmetic},
+                {"layout", layout(attempt.mesh)},
+                {"operators", attempt.operators},
+                {"versions",
+                 {{"conclave", CONCLAVE_BUILD_SDK_VERSION},
+                  {"sdk", CONCLAVE_BUILD_SDK_HASH},
+                  {"torch", CONCLAVE_BUILD_TORCH},
+                  {"cuda", CONCLAVE_BUILD_CUDA},
+                  {"compiler", __VERSION__}}},
+                {"plugins", std::move(plugins)},
+                {"first_step", attempt.first_step}};
   if (!attempt.resumed_from.empty()) entry["resumed_from"] = attempt.resumed_from;
   if (!attempt.allowed_changes.empty()) entry["allowed_changes"] = attempt.allowed_changes;
   record["attempts"].push_back(std::move(entry));
-  return write_file_atomically(path_ / "record.json", record.dump(2) + "\n");
+  return write_file_atomically(path_ / "record.json", to_text(record, 2));
+}
+
+Status RunDirectory::write_data_report(const data::PrepareReport& report) {
+  return write_file_atomically(path_ / "data.json", to_json(report));
 }
 
 Status RunDirectory::write_exit(int rank, int code, const std::string& reason, std::int64_t step) {
   const json entry = {{"code", code}, {"reason", reason}, {"step", step}, {"ended", utc_now("%Y-%m-%dT%H:%M:%SZ")}};
-  return write_file_atomically(path_ / ("exit." + std::to_string(rank) + ".json"), entry.dump() + "\n");
+  return write_file_atomically(path_ / ("exit." + std::to_string(rank) + ".json"), to_text(entry, -1));
 }
 
 } // namespace conclave

@@ -2,7 +2,8 @@
 //
 //   experiment/      the authored files, as read
 //   resolved.yaml    every value with its origin; re-runnable
-//   record.json      schema 1: machine, versions, plugins and their hashes, layout, one entry for each attempt
+//   record.json      schema 1: one entry for each attempt: machine, versions, plugins with their hashes, layout, operators
+//   data.json        schema 1: what the filters kept and dropped, by filter and domain
 //   log.<rank>.txt   what was said
 //   exit.<rank>.json {code, reason, step}: launchers hide child codes
 //   metrics.jsonl, checkpoints/, event files: written by monitors and the checkpoint store
@@ -12,13 +13,16 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "conclave/mesh.hpp"
 #include "conclave/status.hpp"
 #include "config/experiment.hpp"
+#include "data/report.hpp"
 #include "plugin/registry.hpp"
 #include "run/run_lock.hpp"
 
@@ -28,6 +32,9 @@ namespace conclave {
 struct AttemptRecord {
   std::int64_t first_step = 0;
   std::string device;
+  std::string arithmetic;                                     ///< instruction set and threads
+  std::vector<std::pair<std::string, std::string>> operators; ///< operator, implementation
+  Mesh mesh;
   std::string resumed_from;                                         ///< checkpoint path; "" for a fresh start
   std::vector<std::pair<std::string, std::string>> allowed_changes; ///< key: "old -> new" under --allow-change
 };
@@ -47,6 +54,7 @@ class RunDirectory {
 
   /// Writes experiment/, resolved.yaml and this attempt's entry of record.json.
   Status write_record(const Experiment& experiment, const PluginRegistry& registry, const AttemptRecord& attempt);
+  Status write_data_report(const data::PrepareReport& report);
   Status write_exit(int rank, int code, const std::string& reason, std::int64_t step);
 
  private:
@@ -56,8 +64,9 @@ class RunDirectory {
   std::optional<RunDirectoryLock> lock_;
 };
 
-/// Writes a file so that readers see the old or the new content, never a part: temporary name, fsync, rename, fsync folder.
-Status write_file_atomically(const std::filesystem::path& file, std::string_view content);
+/// SHA-256 of the library of each plugin that the experiment uses, by id.
+std::map<std::string, std::string> plugin_hashes(const Experiment& experiment, const PluginRegistry& registry);
+
 /// The newest `<root>/<name>-*` that has a record.json; an error when there is none.
 Result<std::filesystem::path> latest_run_directory(const std::filesystem::path& root, const std::string& name);
 

@@ -2,17 +2,20 @@
 
 #include "run/run_experiment.hpp"
 
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <sstream>
 
 #include "checkpoint/store.hpp"
+#include "conclave/ops/backends.hpp"
 #include "launch/ranks.hpp"
 #include "plugin/guard.hpp"
 #include "run/assemble.hpp"
+#include "run/closing_words.hpp"
 #include "run/evaluation.hpp"
 #include "run/prepare_progress.hpp"
 #include "run/resume.hpp"
@@ -41,7 +44,7 @@ class Run {
       : experiment_(experiment), registry_(registry), request_(request), log_(request.quiet), trace_(request.trace) {}
 
   int execute() {
-    auto outcome = phases();
+    auto outcome = caught_phases();
     int code = 0;
     std::string reason = "done";
     std::int64_t step = 0;
@@ -64,17 +67,26 @@ class Run {
     if (directory_ != nullptr) {
       if (trace_.on()) static_cast<void>(trace_.write(directory_->path() / "trace.0.json", 0));
       static_cast<void>(directory_->write_exit(0, code, reason, step)); // the run's own outcome matters more
-      if (!request_.prepare_only && outcome.ok()) closing_words(outcome.value(), code);
+      if (!request_.prepare_only && outcome.ok()) say_closing_words(outcome.value(), code);
     }
     log_.flush();
     return code;
   }
 
  private:
+  /// What the host's own code throws (out of memory, say) ends a run like any other error: monitors finish, exit.json tells.
+  Result<LoopOutcome> caught_phases() {
+    try {
+      return phases();
+    } catch (...) {
+      return describe_current_exception(nullptr, nullptr);
+    }
+  }
+
   Result<LoopOutcome> phases() {
     CONCLAVE_ASSIGN(const RankInfo ranks,
                     resolve_ranks([](const char* name) -> const char* { return std::getenv(name); }));
-    CONCLAVE_RETURN_IF_ERROR(check_layout(ranks));
+    CONCLAVE_RETURN_IF_ERROR(check_ranks(ranks));
     CONCLAVE_ASSIGN(stop_, StopSignal::install());
     if (!request_.prepare_only) CONCLAVE_RETURN_IF_ERROR(open_directory());
 
@@ -101,19 +113,19 @@ class Run {
     return train();
   }
 
-  /// Checks what this version can run: the arithmetic of the layout first, then that it is one rank.
-  Status check_layout(const RankInfo& ranks) {
-    const ParallelSection& p = experiment_.parallel;
-    const ParallelSizes sizes{p.tensor, p.pipeline, p.expert, p.data};
-    CONCLAVE_ASSIGN(const int data, resolve_data_ranks(sizes, ranks.world_size, 0));
-    if (ranks.world_size > 1 || p.tensor * p.pipeline * p.expert * data > 1)
-      return unsupported(
-          "this version trains on one rank; the experiment or the launcher asks for " +
-              std::to_string(std::max(ranks.world_size, p.tensor * p.pipeline * data)) + " (tensor " +
-              std::to_string(p.tensor) + ", pipeline " + std::to_string(p.pipeline) + ", expert " +
-              std::to_string(p.expert) + ", data " + std::to_string(data) + ")",
-          "missing: process groups and the parallel operators; run with --set parallel.tensor=1 and so on");
-    return {};
+  /// What this version can run: one rank.
+  Status check_ranks(const RankInfo& ranks) const {
+    CONCLAVE_ASSIGN(const Mesh mesh, resolve_mesh(parallel_sizes(experiment_), 0, 0));
+    if (ranks.world_size == 1 && mesh.world_size() == 1) return {};
+    const auto degree = [&mesh](MeshDim dim) {
+      return std::string(to_string(dim)) + " " + std::to_string(mesh.size(dim));
+    };
+    return unsupported("this version trains on one rank: the launcher started " + std::to_string(ranks.world_size) +
+                           " and the experiment asks for at least " + std::to_string(mesh.world_size()) + " (" +
+                           degree(MeshDim::pipeline) + ", " + degree(MeshDim::data) + ", " + degree(MeshDim::tensor) +
+                           ", " + degree(MeshDim::expert) + ")",
+                       "missing are process groups and the parallel operators: set every parallel.* to 1 and start one "
+                       "process");
   }
 
   Status open_directory() {
@@ -148,6 +160,7 @@ class Run {
     request.progress = [&progress](const char* stage, std::int64_t done, std::int64_t total, const char* unit) {
       progress.update(stage, done, total, unit);
     };
+    request.notice = [this](const std::string& text) { log_.info("prepare: " + text); };
     data::PrepareReport report;
     auto prepared = data::prepare(request, report);
     progress.finish();
@@ -155,23 +168,25 @@ class Run {
     store_ = std::move(prepared).value();
     tokenizer_ = request.tokenizer;
     for (const auto& line : describe_prepared(report, *store_)) log_.info(line);
+    if (directory_ != nullptr) CONCLAVE_RETURN_IF_ERROR(directory_->write_data_report(report));
     CONCLAVE_ASSIGN(plan_, data::make_batch_plan(store_, training_plan(experiment_, 0, 1)));
     return {};
   }
 
   Status build_engine(const RankInfo& ranks) {
     const auto span = trace_.span("build", 0);
-    CONCLAVE_ASSIGN(device_, open_device(request_.device, ranks.local_rank));
+    CONCLAVE_ASSIGN(device_, open_device(request_.device, ranks.local_rank, experiment_.precision.deterministic));
     if (!device_.fallback.empty()) log_.warning("training on the CPU although there is a driver: " + device_.fallback);
     host_->set_device(device_.device);
     host_->enter(Phase::train);
     CONCLAVE_ASSIGN(plugins_, assemble_training(experiment_, *host_));
 
-    const ModelShape shape{store_->vocabulary_size(), experiment_.data.length.max};
+    shape_ = {store_->vocabulary_size(), experiment_.data.length.max};
     const char* model_id = experiment_.model.id.c_str();
-    CONCLAVE_ASSIGN(summary_, guard(model_id, "summarize", [&] { return plugins_.model->summarize(shape, Mesh{}); }));
+    CONCLAVE_ASSIGN(summary_, guard(model_id, "summarize", [&] { return plugins_.model->summarize(shape_, mesh_); }));
     StageRequest stage_request;
-    stage_request.shape = shape;
+    stage_request.shape = shape_;
+    stage_request.mesh = mesh_;
     stage_request.compute = compute_type(experiment_.precision.compute);
     stage_request.master = stage_request.compute == at::kDouble ? at::kDouble : at::kFloat;
     stage_request.recompute = experiment_.train.recompute ? Recompute::layer : Recompute::none;
@@ -213,12 +228,19 @@ class Run {
     meta_.settings = experiment_.settings;
     meta_.tokenizer_id = experiment_.data.tokenizer.id;
     meta_.model_id = experiment_.model.id;
+    meta_.plugins = plugin_hashes(experiment_, registry_);
+    meta_.machine = at::get_cpu_capability() + ", " + std::to_string(at::get_num_threads()) + " threads";
 
     CheckpointStore::Settings settings;
     settings.directory = directory_->checkpoints();
     settings.policy = plugins_.checkpoint;
     settings.policy_id = experiment_.checkpoint.id;
     settings.warn = [this](const Error& trouble) { log_.warning(trouble.render()); };
+    // A run that goes on from a checkpoint repeats no step before it: their rows must be on the disk first.
+    settings.before_commit = [this](std::int64_t) -> Status {
+      if (observer_ != nullptr) observer_->flush();
+      return {};
+    };
     settings.committed = [this](const CheckpointEntry& entry) {
       if (observer_ != nullptr) observer_->checkpoint_committed(entry.step, entry.path.string());
     };
@@ -226,6 +248,9 @@ class Run {
 
     AttemptRecord attempt;
     attempt.device = device_.name;
+    attempt.arithmetic = meta_.machine;
+    attempt.operators = ops::operator_backends(device_.device, compute_type(experiment_.precision.compute));
+    attempt.mesh = mesh_;
     if (request_.resume) {
       std::unique_ptr<CheckpointReader> reader;
       if (!resume_path_.empty()) {
@@ -250,22 +275,34 @@ class Run {
       log_.warning("changed since the checkpoint and allowed: " + key + ": " + change);
     attempt.allowed_changes = std::move(decision.allowed);
     CONCLAVE_RETURN_IF_ERROR(engine_->restore(reader));
-    for (const auto& [name, plugin] : stateful_plugins()) {
-      if (const auto state = reader.states().find(name); state != reader.states().end())
-        CONCLAVE_RETURN_IF_ERROR(
-            guard(name.c_str(), "load", [&plugin = plugin, &state] { return plugin->load(state->second); }));
+    for (const StatefulPlugin& plugin : stateful_plugins()) {
+      const auto state = reader.states().find(plugin.key);
+      CONCLAVE_RETURN_IF_ERROR(guard(plugin.id.c_str(), "load", [&] {
+        return plugin.state->load(state != reader.states().end() ? state->second : StateMap{});
+      }));
     }
     first_step_ = reader.step();
     skipped_in_row_ = skipped_in_row(reader);
     attempt.resumed_from = reader.path().string();
+    // What lies behind the point of departure is another branch; of the same step, too, where that point lies elsewhere.
+    const auto listed = checkpoints_->list();
+    const bool in_place = std::any_of(listed.begin(), listed.end(), [&reader](const CheckpointEntry& entry) {
+      std::error_code ignored;
+      return fs::equivalent(entry.path, reader.path(), ignored);
+    });
+    CONCLAVE_ASSIGN(const auto aside, checkpoints_->set_aside_after(in_place ? first_step_ : first_step_ - 1));
+    for (const CheckpointEntry& entry : aside)
+      log_.warning("the checkpoint of step " + std::to_string(entry.step) +
+                   " is not this run's any more and was renamed to " + entry.path.string());
     log_.info("resumed from " + reader.path().string() + " at step " + std::to_string(first_step_));
     return {};
   }
 
-  std::map<std::string, Stateful*> stateful_plugins() {
-    std::map<std::string, Stateful*> found;
+  std::vector<StatefulPlugin> stateful_plugins() {
+    std::vector<StatefulPlugin> found;
     auto add = [&found](const PluginBlock& block, Plugin* plugin) {
-      if (auto* stateful = dynamic_cast<Stateful*>(plugin); stateful != nullptr) found[block.key] = stateful;
+      if (auto* stateful = dynamic_cast<Stateful*>(plugin); stateful != nullptr)
+        found.push_back({block.key, block.id, stateful});
     };
     add(experiment_.model, plugins_.model.get());
     add(experiment_.optimizer, plugins_.optimizer.get());
@@ -319,12 +356,14 @@ class Run {
     input.stop_reason = [this] { return stop_->name(); };
     auto outcome = run_training_loop(input);
     // Whatever happened, let the writer finish: an older snapshot may still be on its way.
-    if (!outcome.ok()) static_cast<void>(checkpoints_->wait());
+    if (!outcome.ok()) {
+      if (const Status written = checkpoints_->wait(); !written.ok()) log_.warning(written.error().render());
+    }
     observer_->drain();
     return outcome;
   }
 
-  void closing_words(const LoopOutcome& outcome, int code) {
+  void say_closing_words(const LoopOutcome& outcome, int code) {
     const auto total = [&outcome](const char* name) {
       for (const Metric& metric : outcome.last_evaluation.metrics)
         if (metric.labels.empty() && metric.name == name) return metric.value;
@@ -338,15 +377,25 @@ class Run {
                     nll, entropy - nll, entropy, total("eval_bits_per_byte"));
       log_.info(line);
     }
-    const std::string directory = directory_->path().string();
-    const std::string& file = experiment_.files.front();
-    log_.info("run directory: " + directory);
-    if (code == 75 || outcome.step < experiment_.train.steps) {
-      log_.info("next: conclave run " + file + " --run-dir " + directory + " --resume");
-    } else {
-      log_.info("next: conclave config show " + file + "\n      conclave export " + directory +
-                " --to hf out/\n      tensorboard --logdir " + directory);
-    }
+    log_.info("run directory: " + directory_->path().string());
+    ClosingFacts facts;
+    facts.program = request_.program;
+    facts.experiment = experiment_.files.front();
+    facts.overrides = request_.overrides;
+    facts.device = request_.device == DeviceChoice::cpu    ? "cpu"
+                   : request_.device == DeviceChoice::cuda ? "cuda"
+                                                           : "auto";
+    facts.run_directory = directory_->path();
+    facts.finished = code == 0 && outcome.step >= experiment_.train.steps;
+    facts.exports = guard(experiment_.model.id.c_str(), "hugging_face", [this] {
+                      return plugins_.model->hugging_face(shape_, tokenizer_->special_tokens());
+                    }).ok();
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(directory_->path(), ignored))
+      if (entry.path().filename().string().starts_with("events.out.tfevents")) facts.tensorboard = true;
+    std::string lines;
+    for (const std::string& command : closing_words(facts)) lines += (lines.empty() ? "next: " : "\n      ") + command;
+    log_.info(lines);
   }
 
   const Experiment& experiment_;
@@ -362,6 +411,8 @@ class Run {
   std::shared_ptr<const data::BatchPlan> plan_;
   OpenedDevice device_;
   TrainPlugins plugins_;
+  Mesh mesh_; // of one rank
+  ModelShape shape_;
   ModelSummary summary_;
   std::unique_ptr<StepEngine> engine_;
   std::unique_ptr<Observer> observer_; // outlives the store: its callback posts here

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "config/experiment.hpp"
 #include "launch/device.hpp"
@@ -21,6 +22,8 @@ struct RunRequest {
   DeviceChoice device = DeviceChoice::automatic;
   bool quiet = false, trace = false, allow_change = false;
   bool prepare_only = false;
+  std::filesystem::path program;      ///< this executable, for the commands named at the end
+  std::vector<std::string> overrides; ///< of --set, likewise
 };
 
 /// Returns the exit code; problems have been printed.

@@ -14,7 +14,7 @@
 namespace conclave {
 namespace {
 
-constexpr std::array<int, 3> handled = {SIGTERM, SIGUSR1, SIGINT};
+constexpr std::array<int, 4> handled = {SIGTERM, SIGUSR1, SIGINT, SIGHUP};
 
 // A signal handler can reach nothing but globals; these two are lock-free and written by install() and the handler alone.
 std::atomic<int> pipe_end{-1};
@@ -35,6 +35,7 @@ extern "C" void on_signal(int number) {
 struct StopSignal::Impl {
   int read_end = -1, write_end = -1;
   std::array<struct sigaction, handled.size()> previous{};
+  struct sigaction previous_pipe {};
   std::stop_source source;
   std::thread waiter;
 };
@@ -55,8 +56,15 @@ Result<std::unique_ptr<StopSignal>> StopSignal::install() {
     action.sa_handler = on_signal;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
-    sigaction(handled[i], &action, &self->impl_->previous[i]);
+    sigaction(handled[i], nullptr, &self->impl_->previous[i]);
+    // What the caller had ignored stays so: nohup's SIGHUP, the SIGINT of a shell's background job.
+    if (self->impl_->previous[i].sa_handler != SIG_IGN) sigaction(handled[i], &action, nullptr);
   }
+  // A reader of our output that goes away is an error of that write, not the end of the run.
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  sigemptyset(&ignore.sa_mask);
+  sigaction(SIGPIPE, &ignore, &self->impl_->previous_pipe);
   self->impl_->waiter = std::thread([impl = self->impl_.get()] {
     char byte = 0;
     while (read(impl->read_end, &byte, 1) < 0 && errno == EINTR) {
@@ -68,6 +76,7 @@ Result<std::unique_ptr<StopSignal>> StopSignal::install() {
 
 StopSignal::~StopSignal() {
   for (std::size_t i = 0; i < handled.size(); ++i) sigaction(handled[i], &impl_->previous[i], nullptr);
+  sigaction(SIGPIPE, &impl_->previous_pipe, nullptr);
   if (impl_->waiter.joinable()) {
     const char byte = 0; // wakes the waiter without a request
     [[maybe_unused]] const auto written = write(impl_->write_end, &byte, 1);
@@ -85,6 +94,7 @@ std::string StopSignal::name() const {
     case SIGTERM: return "SIGTERM";
     case SIGUSR1: return "SIGUSR1";
     case SIGINT: return "SIGINT";
+    case SIGHUP: return "SIGHUP";
     default: return {};
   }
 }

@@ -1,7 +1,8 @@
-// StopSignal: SIGTERM, SIGUSR1 and SIGINT become a stop request that the run answers at its next step boundary.
+// StopSignal: SIGTERM, SIGUSR1, SIGINT and SIGHUP become a stop request that the run answers at its next step boundary.
 //
-// The first signal asks; a second one ends the process at once with 128 + its number. Installed once, by the run verb,
-// before worker threads start.
+// The first signal asks; a second one ends the process at once with 128 + its number. A signal that was ignored before
+// (nohup) stays ignored. SIGPIPE is ignored: a closed pipe is an error of the write. Installed once, by the run verb, before
+// worker threads start.
 //
 // Threading: the handler writes one byte to a pipe; a thread of this object turns it into a std::stop_source.
 #pragma once

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "run/run_directory.hpp"
+#include "io/file_writer.hpp"
 
 namespace conclave {
 

@@ -40,10 +40,12 @@ class Loop {
                          "; lower the learning rate, look at the data of these batches, or raise train.max_skipped");
       }
       const std::int64_t every = in_.experiment->evaluate.every;
-      if (every > 0 && step_ % every == 0 && step_ < end) CONCLAVE_RETURN_IF_ERROR(evaluate());
-      if (due()) CONCLAVE_RETURN_IF_ERROR(save());
+      // The last step's evaluation comes below; that of --stop-after's belongs to the run, which goes on later.
+      if (every > 0 && step_ % every == 0 && step_ < train.steps) CONCLAVE_RETURN_IF_ERROR(evaluate());
+      CONCLAVE_ASSIGN(const bool save_now, due());
+      if (save_now) CONCLAVE_RETURN_IF_ERROR(save());
     }
-    if (step_ == train.steps) CONCLAVE_RETURN_IF_ERROR(evaluate()); // not at --stop-after: the run goes on later
+    if (step_ == train.steps) CONCLAVE_RETURN_IF_ERROR(evaluate());
     CONCLAVE_RETURN_IF_ERROR(save_if_new());
     LoopOutcome outcome = ended(Code::internal, "");
     outcome.finished = true;
@@ -131,11 +133,9 @@ class Loop {
     return {};
   }
 
-  bool due() {
+  Result<bool> due() {
     if (in_.policy == nullptr) return false;
-    const auto answer =
-        guard(in_.policy_id.c_str(), "due", [&] { return in_.policy->due(step_, in_.experiment->train.steps); });
-    return answer.ok() && answer.value();
+    return guard(in_.policy_id.c_str(), "due", [&] { return in_.policy->due(step_, in_.experiment->train.steps); });
   }
 
   Status save() {
@@ -145,7 +145,9 @@ class Loop {
     snapshot.meta_json = in_.meta_json;
     snapshot.files = in_.files;
     in_.engine->snapshot(snapshot);
-    for (const auto& [name, plugin] : in_.stateful) plugin->save(snapshot.states[name]);
+    for (const StatefulPlugin& plugin : in_.stateful)
+      CONCLAVE_RETURN_IF_ERROR(
+          guard(plugin.id.c_str(), "save", [&] { plugin.state->save(snapshot.states[plugin.key]); }));
     snapshot.states[loop_state]["skipped_in_row"] = std::int64_t{skipped_in_row_};
     saved_ = step_;
     return in_.checkpoints->save(std::move(snapshot));

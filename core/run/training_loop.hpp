@@ -2,11 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "checkpoint/store.hpp"
+#include "conclave/stateful.hpp"
 #include "config/experiment.hpp"
 #include "data/loader.hpp"
 #include "run/evaluation.hpp"
@@ -16,6 +19,12 @@
 #include "train/step_engine.hpp"
 
 namespace conclave {
+
+/// A plugin with state of its own; `key` is its block's place in the experiment and its name in a checkpoint.
+struct StatefulPlugin {
+  std::string key, id;
+  Stateful* state = nullptr;
+};
 
 struct LoopInput {
   const Experiment* experiment = nullptr;
@@ -30,11 +39,11 @@ struct LoopInput {
   MetricInbox* metrics = nullptr;
   Trace* trace = nullptr;
   Logger* log = nullptr;
-  std::string meta_json;                     ///< for manifests
-  std::map<std::string, std::string> files;  ///< for checkpoints
-  std::map<std::string, Stateful*> stateful; ///< plugins with state, by instance name
-  std::int64_t first_step = 0;               ///< batches seen before
-  int skipped_in_row = 0;                    ///< of them, the last ones without an update
+  std::string meta_json;                    ///< for manifests
+  std::map<std::string, std::string> files; ///< for checkpoints
+  std::vector<StatefulPlugin> stateful;
+  std::int64_t first_step = 0; ///< batches seen before
+  int skipped_in_row = 0;      ///< of them, the last ones without an update
   std::int64_t stop_after = 0;
   std::int64_t attempt = 0;
   std::stop_token stop;
@@ -52,7 +61,7 @@ struct LoopOutcome {
 /// What LoopInput::skipped_in_row was when this checkpoint was taken; 0 where it does not say.
 int skipped_in_row(const CheckpointReader& reader);
 
-/// An Error has left the newest checkpoint as it was before; a LoopOutcome has saved one of its last step.
+/// A LoopOutcome has a checkpoint of its last step (where there was a step), an Error leaves those that were committed.
 Result<LoopOutcome> run_training_loop(const LoopInput& input);
 
 } // namespace conclave

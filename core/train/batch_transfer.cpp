@@ -9,21 +9,6 @@
 namespace conclave::train {
 namespace {
 
-template <class T>
-at::Tensor upload(std::initializer_list<const std::vector<T>*> parts, std::vector<std::int64_t> part_shape,
-                  at::ScalarType type, at::Device device) {
-  part_shape.insert(part_shape.begin(), static_cast<std::int64_t>(parts.size()));
-  const at::Tensor host = at::empty(part_shape, at::TensorOptions().dtype(type).pinned_memory(device.is_cuda()));
-  auto* out = static_cast<char*>(host.mutable_data_ptr());
-  for (const std::vector<T>* part : parts) {
-    if (!part->empty()) std::memcpy(out, part->data(), part->size() * sizeof(T));
-    out += part->size() * sizeof(T);
-  }
-  return device.is_cuda() ? host.to(device, type, /*non_blocking=*/true) : host;
-}
-
-} // namespace
-
 Status check_micro_batch(const data::HostMicroBatch& host, std::size_t domains) {
   const auto cells = static_cast<std::size_t>(host.rows * host.length);
   auto wrong = [&](std::size_t size, bool optional) { return size != cells && !(optional && size == 0); };
@@ -39,35 +24,100 @@ Status check_micro_batch(const data::HostMicroBatch& host, std::size_t domains) 
   return {};
 }
 
-Batch to_device(const data::HostMicroBatch& host, at::Device device, std::int64_t global_loss_tokens,
-                std::int64_t global_sequences) {
-  static_assert(sizeof(bool) == sizeof(std::uint8_t));
-  const std::vector<std::int64_t> shape = {host.rows, host.length};
+std::string micro_batch_key(const data::HostMicroBatch& host) {
+  return std::to_string(host.rows) + "x" + std::to_string(host.length) + (host.token_mask.empty() ? "" : "m") +
+         (host.segment_ids.empty() ? "" : "s");
+}
+
+Batch allocate_batch(const data::HostMicroBatch& like, at::Device device) {
+  auto empty = [&](at::IntArrayRef shape, at::ScalarType type) {
+    return at::empty(shape, at::TensorOptions().device(device).dtype(type));
+  };
+  const std::vector<std::int64_t> shape = {like.rows, like.length};
   Batch batch;
-  const at::Tensor ids =
-      upload<std::int64_t>({&host.tokens, &host.labels, &host.position_ids}, shape, at::kLong, device);
-  batch.tokens = ids.select(0, 0);
-  batch.labels = ids.select(0, 1);
-  batch.position_ids = ids.select(0, 2);
-  batch.loss_mask = upload<std::uint8_t>({&host.loss_mask}, shape, at::kBool, device).select(0, 0);
-  if (!host.token_mask.empty())
-    batch.token_mask = upload<std::uint8_t>({&host.token_mask}, shape, at::kBool, device).select(0, 0);
-  if (!host.segment_ids.empty())
-    batch.segment_ids = upload<std::int32_t>({&host.segment_ids}, shape, at::kInt, device).select(0, 0);
-  batch.domains = upload<std::int64_t>({&host.domains}, {host.rows}, at::kLong, device).select(0, 0);
-  batch.global_loss_tokens = global_loss_tokens;
-  batch.global_sequences = global_sequences;
+  batch.tokens = empty(shape, at::kLong);
+  batch.labels = empty(shape, at::kLong);
+  batch.loss_mask = empty(shape, at::kBool);
+  if (!like.token_mask.empty()) batch.token_mask = empty(shape, at::kBool);
+  batch.position_ids = empty(shape, at::kLong);
+  if (!like.segment_ids.empty()) batch.segment_ids = empty(shape, at::kInt);
+  batch.domains = empty({like.rows}, at::kLong);
   return batch;
 }
 
-DomainCounts count_domains(const data::HostStep& step, std::size_t domains) {
-  DomainCounts counts{std::vector<std::int64_t>(domains, 0)};
+/// `to` is contiguous and has as many elements, of the same size; an absent column has none, and no tensor.
+template <class T>
+void copy_column(const std::vector<T>& from, const at::Tensor& to) {
+  if (from.empty()) return;
+  if (to.is_cpu()) {
+    std::memcpy(to.mutable_data_ptr(), from.data(), from.size() * sizeof(T));
+    return;
+  }
+  const at::Tensor staged =
+      at::empty(to.sizes(), at::TensorOptions().dtype(to.scalar_type()).pinned_memory(to.is_cuda()));
+  std::memcpy(staged.mutable_data_ptr(), from.data(), from.size() * sizeof(T));
+  to.copy_(staged, /*non_blocking=*/true);
+}
+
+void copy_batch(const data::HostMicroBatch& host, std::int64_t global_loss_tokens, std::int64_t global_sequences,
+                Batch& batch) {
+  static_assert(sizeof(bool) == sizeof(std::uint8_t));
+  copy_column(host.tokens, batch.tokens);
+  copy_column(host.labels, batch.labels);
+  copy_column(host.loss_mask, batch.loss_mask);
+  copy_column(host.token_mask, batch.token_mask);
+  copy_column(host.position_ids, batch.position_ids);
+  copy_column(host.segment_ids, batch.segment_ids);
+  copy_column(host.domains, batch.domains);
+  batch.global_loss_tokens = global_loss_tokens;
+  batch.global_sequences = global_sequences;
+}
+
+} // namespace
+
+Status check_step(const data::HostStep& step, std::size_t domains) {
+  if (step.micro_batches.empty())
+    return internal_error("step " + std::to_string(step.batch_index) + " has no micro-batch");
+  for (const data::HostMicroBatch& micro : step.micro_batches)
+    CONCLAVE_RETURN_IF_ERROR(check_micro_batch(micro, domains));
+  return {};
+}
+
+std::string shape_key(const data::HostStep& step) {
+  std::string key;
+  for (const data::HostMicroBatch& micro : step.micro_batches) key += micro_batch_key(micro) + " ";
+  return key;
+}
+
+Batch to_device(const data::HostMicroBatch& host, at::Device device, std::int64_t global_loss_tokens,
+                std::int64_t global_sequences) {
+  Batch batch = allocate_batch(host, device);
+  copy_batch(host, global_loss_tokens, global_sequences, batch);
+  return batch;
+}
+
+std::vector<const Batch*> BatchBuffers::fill(const data::HostStep& step) {
+  std::map<std::string, std::size_t> used;
+  std::vector<const Batch*> batches;
+  for (const data::HostMicroBatch& micro : step.micro_batches) {
+    const std::string key = micro_batch_key(micro);
+    std::deque<Batch>& alike = by_shape_[key];
+    const std::size_t n = used[key]++;
+    if (n == alike.size()) alike.push_back(allocate_batch(micro, device_));
+    copy_batch(micro, step.global_loss_tokens, step.global_sequences, alike[n]);
+    batches.push_back(&alike[n]);
+  }
+  return batches;
+}
+
+std::vector<std::int64_t> count_loss_tokens(const data::HostStep& step, std::size_t domains) {
+  std::vector<std::int64_t> counts(domains, 0);
   for (const data::HostMicroBatch& micro : step.micro_batches) {
     for (std::int64_t row = 0; row < micro.rows; ++row) {
       const std::uint8_t* mask = micro.loss_mask.data() + row * micro.length;
       std::int64_t tokens = 0;
       for (std::int64_t i = 0; i < micro.length; ++i) tokens += mask[i] != 0;
-      counts.loss_tokens[static_cast<std::size_t>(micro.domains[static_cast<std::size_t>(row)])] += tokens;
+      counts[static_cast<std::size_t>(micro.domains[static_cast<std::size_t>(row)])] += tokens;
     }
   }
   return counts;

@@ -1,28 +1,47 @@
-// to_device(): one micro-batch of the loader as the tensors that a stage reads.
+// From the loader's micro-batches to the tensors that a stage reads.
 //
 // On a GPU the copies leave pinned memory and do not block; the caching host allocator keeps that memory until they are
 // done. Threading: the step thread.
 #pragma once
 
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
 #include "conclave/batch.hpp"
 #include "conclave/status.hpp"
-#include "data/loader.hpp"
+#include "data/batch_plan.hpp"
 
 namespace conclave::train {
 
-/// Host-side counts of what a step holds, by domain; no device work.
-struct DomainCounts {
-  std::vector<std::int64_t> loss_tokens;
-};
+/// Checks that there is a micro-batch, the columns' sizes against rows and length, and the domains against `domains`; a
+/// mismatch is Code::internal. Precondition of everything below.
+Status check_step(const data::HostStep& step, std::size_t domains);
 
-/// Checks the vectors' sizes against rows and length, and the domains against `domains`; a mismatch is Code::internal.
-Status check_micro_batch(const data::HostMicroBatch& host, std::size_t domains);
+/// Names the shapes of a step, in the order of its micro-batches, and which optional columns each has.
+std::string shape_key(const data::HostStep& step);
 
-/// Precondition: check_micro_batch() passed. The totals are the step's.
+/// One micro-batch in tensors of its own. The totals are the step's.
 Batch to_device(const data::HostMicroBatch& host, at::Device device, std::int64_t global_loss_tokens,
                 std::int64_t global_sequences);
 
-/// Positions that count in the loss, by domain, over all micro-batches.
-DomainCounts count_domains(const data::HostStep& step, std::size_t domains);
+/// Batch tensors that persist: the n-th micro-batch of a shape within a step always lies in the same ones, whatever else the
+/// step holds. Steps of equal keys therefore have equal addresses, and as many tensors are kept as one step needed at most of
+/// each shape.
+class BatchBuffers {
+ public:
+  explicit BatchBuffers(at::Device device) : device_(device) {}
+  /// One batch for each micro-batch, in order; the content is valid until the next call, the addresses for good.
+  std::vector<const Batch*> fill(const data::HostStep& step);
+
+ private:
+  at::Device device_;
+  std::map<std::string, std::deque<Batch>> by_shape_; // deques: addresses stay
+};
+
+/// Positions that count in the loss, by domain, over all micro-batches. Host work only.
+std::vector<std::int64_t> count_loss_tokens(const data::HostStep& step, std::size_t domains);
 
 } // namespace conclave::train

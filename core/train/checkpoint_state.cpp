@@ -48,7 +48,7 @@ class Restorer {
   // A deeper model's checkpoint would otherwise load into a shallower one without a word.
   Status nothing_left() const {
     for (const std::string& name : names_)
-      if (name.starts_with(optimizer_prefix) && used_.count(name) == 0)
+      if (used_.count(name) == 0)
         return invalid("the checkpoint's tensor `" + name + "` has no place in this experiment's model and optimizer",
                        "resume with the model and optimizer that wrote it, or start a new run", where());
     return {};

@@ -19,15 +19,6 @@ namespace {
 
 enum Input : std::int64_t { learning_rate, inverse_loss_tokens, inverse_sequences, input_count };
 
-// Programs of equal keys launch the same work: the shapes decide.
-std::string shape_key(const data::HostStep& step) {
-  std::string key;
-  for (const data::HostMicroBatch& micro : step.micro_batches)
-    key += std::to_string(micro.rows) + "x" + std::to_string(micro.length) + (micro.token_mask.empty() ? "" : "m") +
-           (micro.segment_ids.empty() ? "" : "s") + " ";
-  return key;
-}
-
 double inverse(std::int64_t count) { return count > 0 ? 1.0 / static_cast<double>(count) : 0.0; }
 
 } // namespace
@@ -41,7 +32,8 @@ Engine::Engine(const EngineSettings& settings, EngineParts parts, StageDescripti
       device_(settings.device.kind == Device::Kind::cuda
                   ? at::Device(at::kCUDA, static_cast<at::DeviceIndex>(settings.device.index))
                   : at::Device(at::kCPU)),
-      master_type_(settings.compute == at::kDouble ? at::kDouble : at::kFloat) {}
+      master_type_(settings.compute == at::kDouble ? at::kDouble : at::kFloat),
+      batch_buffers_(device_) {}
 
 Status Engine::prepare() {
   CONCLAVE_ASSIGN(parameters_, ParameterStorage::make(description_, {.device = device_,
@@ -56,7 +48,7 @@ Status Engine::prepare() {
 
   const auto scalar = at::TensorOptions().device(device_);
   scaler_ = std::make_unique<LossScaler>(settings_.loss_scale, device_, master_type_);
-  host_.loss_scale = settings_.loss_scale.dynamic ? settings_.loss_scale.initial : 1;
+  host_.loss_scale = initial_scale(settings_.loss_scale);
   std::vector<at::Tensor> counted;
   for (const ParameterSlot* slot : parameters_->by_name())
     if (slot->spec->norm_owner) counted.push_back(slot->sink.gradient);
@@ -76,39 +68,30 @@ Status Engine::prepare() {
 }
 
 Result<StepResult> Engine::step(const data::HostStep& step) {
-  StepResult result;
-  const StepProgram program = make_program(step, result);
-  CONCLAVE_RETURN_IF_ERROR(executor_->run(program, shape_key(step)));
-  return result;
+  CONCLAVE_RETURN_IF_ERROR(check_step(step, settings_.domains));
+  current_ = {&step, {}, {}};
+  CONCLAVE_RETURN_IF_ERROR(executor_->run(make_program(step.micro_batches.size()), shape_key(step)));
+  return std::move(current_.result);
 }
 
-StepProgram Engine::make_program(const data::HostStep& step, StepResult& result) {
+// What may stand in a capturable segment is said in step_program.hpp.
+StepProgram Engine::make_program(std::size_t micro_batches) {
   StepProgram program;
-  program.host("upload", [this, &step, &result] { return upload(step, result); });
-  for (std::size_t i = 0; i < step.micro_batches.size(); ++i) {
-    if (i + 1 == step.micro_batches.size()) {
-      program.host("last micro-batch", [this] {
-        for (ParameterSlot& slot : parameters_->slots()) slot.sink.begin_last_micro_batch();
-        return Status{};
-      });
-    }
-    program.capturable("forward and backward " + std::to_string(i), [this, i] { return forward_backward(i); });
+  program.host("upload", [this] { return upload(); });
+  program.capturable("begin", [this] { return begin(); });
+  for (std::size_t i = 0; i < micro_batches; ++i) {
+    const bool last = i + 1 == micro_batches;
+    program.capturable("forward and backward " + std::to_string(i),
+                       [this, i, last] { return forward_backward(i, last); });
   }
   program.capturable("update", [this] { return update(); });
-  program.host("read", [this, &step, &result] { return read(step, result); });
+  program.host("read", [this] { return read(); });
   return program;
 }
 
-Status Engine::upload(const data::HostStep& step, StepResult& result) {
-  if (step.micro_batches.empty())
-    return internal_error("step " + std::to_string(step.batch_index) + " has no micro-batch");
-  batches_.clear();
-  for (const data::HostMicroBatch& micro : step.micro_batches) {
-    CONCLAVE_RETURN_IF_ERROR(check_micro_batch(micro, settings_.domains));
-    batches_.push_back(to_device(micro, device_, step.global_loss_tokens, step.global_sequences));
-  }
-
-  const double peak = parts_.optimizer->peak_learning_rate();
+Result<double> Engine::scheduled_rate() const {
+  CONCLAVE_ASSIGN(const double peak, guard(parts_.optimizer_id.c_str(), "peak_learning_rate",
+                                           [&] { return parts_.optimizer->peak_learning_rate(); }));
   double rate = peak;
   if (parts_.scheduler) {
     CONCLAVE_ASSIGN(rate, guard(parts_.scheduler_id.c_str(), "learning_rate", [&] {
@@ -118,9 +101,16 @@ Status Engine::upload(const data::HostStep& step, StepResult& result) {
   if (!std::isfinite(rate) || rate < 0)
     return internal_error(
         "the learning rate of optimizer step " + std::to_string(host_.optimizer_steps) + " is " + std::to_string(rate),
-        parts_.scheduler_id);
-  result.learning_rate = rate;
-  result.loss_tokens = step.global_loss_tokens;
+        parts_.scheduler ? parts_.scheduler_id : parts_.optimizer_id);
+  return rate;
+}
+
+Status Engine::upload() {
+  const data::HostStep& step = *current_.step;
+  CONCLAVE_ASSIGN(const double rate, scheduled_rate());
+  current_.result.learning_rate = rate;
+  current_.result.loss_tokens = step.global_loss_tokens;
+  current_.batches = batch_buffers_.fill(step);
 
   const at::Tensor host =
       at::empty({input_count}, at::TensorOptions().dtype(at::kDouble).pinned_memory(device_.is_cuda()));
@@ -129,9 +119,12 @@ Status Engine::upload(const data::HostStep& step, StepResult& result) {
   values[inverse_loss_tokens] = inverse(step.global_loss_tokens);
   values[inverse_sequences] = inverse(step.global_sequences);
   inputs_.copy_(host.to(device_, host.scalar_type(), /*non_blocking=*/true));
-
-  buffers_->zero_counters();
   metrics_->begin();
+  return {};
+}
+
+Status Engine::begin() {
+  buffers_->zero_counters();
   for (ParameterSlot& slot : parameters_->slots()) {
     slot.value.mutable_grad().reset(); // of a step that failed half-way
     slot.sink.begin_step();
@@ -147,8 +140,10 @@ Result<StageOutput> Engine::forward(const Batch& batch, bool training) {
   return guard(parts_.model_id.c_str(), "forward", [&] { return parts_.stage->forward(input); });
 }
 
-Status Engine::forward_backward(std::size_t micro_batch) {
-  const Batch& batch = batches_[micro_batch];
+Status Engine::forward_backward(std::size_t micro_batch, bool last) {
+  const Batch& batch = *current_.batches[micro_batch];
+  if (last)
+    for (ParameterSlot& slot : parameters_->slots()) slot.sink.begin_last_micro_batch();
   CONCLAVE_ASSIGN(const StageOutput output, forward(batch, true));
   metrics_->add(output, batch);
 
@@ -162,12 +157,25 @@ Status Engine::forward_backward(std::size_t micro_batch) {
   }
   if (roots.empty())
     return internal_error("the model returned no loss that depends on its parameters", parts_.model_id);
-  return guard(parts_.model_id.c_str(), "backward", [&] { torch::autograd::backward(roots, seeds); });
+  CONCLAVE_RETURN_IF_ERROR(
+      guard(parts_.model_id.c_str(), "backward", [&] { torch::autograd::backward(roots, seeds); }));
+  return last ? finish_gradients() : Status{};
+}
+
+Status Engine::finish_gradients() {
+  for (ParameterSlot& slot : parameters_->slots()) {
+    slot.sink.finish();
+    if (slot.sink.received_in_last() > slot.sink.expected)
+      return internal_error(
+          "the gradient of parameter `" + slot.spec->name + "` got " + std::to_string(slot.sink.received_in_last()) +
+              " contributions in one backward pass; its description says " + std::to_string(slot.sink.expected),
+          parts_.model_id);
+  }
+  return {};
 }
 
 Status Engine::update() {
   const at::NoGradGuard no_grad;
-  zero_untouched(parameters_->slots());
   gate_->decide(scaler_->scale());
   const StepGate& gate = gate_->values();
   optimizer_step_.add_(gate.apply);
@@ -184,8 +192,11 @@ Status Engine::update() {
   return {};
 }
 
-Status Engine::read(const data::HostStep& step, StepResult& result) {
+Status Engine::read() {
   const at::NoGradGuard no_grad;
+  const data::HostStep& step = *current_.step;
+  StepResult& result = current_.result;
+  result.domain_tokens = count_loss_tokens(step, settings_.domains); // before the wait: the device may be at work
   const StepGate& gate = gate_->values();
   std::vector<at::Tensor> parts = {
       gate.found_inf,        gate.apply, gate.norm_squared, scaler_->scale(), scaler_->growth_tracker(),
@@ -216,22 +227,20 @@ Status Engine::read(const data::HostStep& step, StepResult& result) {
     result.counters.push_back({spec->report_as, spec->layer, {next, next + count}});
     next += count;
   }
-  result.domain_tokens = count_domains(step, settings_.domains).loss_tokens;
   ++(result.applied ? host_.optimizer_steps : host_.skipped);
-  batches_.clear();
   return {};
 }
 
 Result<EvaluationSums> Engine::evaluate(const data::HostStep& step) {
+  CONCLAVE_RETURN_IF_ERROR(check_step(step, settings_.domains));
   const at::NoGradGuard no_grad;
   StepMetrics sums(settings_.domains, device_);
   for (const data::HostMicroBatch& micro : step.micro_batches) {
-    CONCLAVE_RETURN_IF_ERROR(check_micro_batch(micro, settings_.domains));
     const Batch batch = to_device(micro, device_, step.global_loss_tokens, step.global_sequences);
     CONCLAVE_ASSIGN(const StageOutput output, forward(batch, false));
     sums.add(output, batch);
   }
-  return EvaluationSums{read_packed({sums.domain_nll()}), count_domains(step, settings_.domains).loss_tokens};
+  return EvaluationSums{read_packed({sums.domain_nll()}), count_loss_tokens(step, settings_.domains)};
 }
 
 void Engine::snapshot(Snapshot& snapshot) const {
@@ -239,6 +248,7 @@ void Engine::snapshot(Snapshot& snapshot) const {
   StateMap& host = snapshot.states["host"];
   host["optimizer_step"] = host_.optimizer_steps;
   host["skipped"] = host_.skipped;
+  if (!settings_.loss_scale.dynamic) return;
   host["loss_scale"] = host_.loss_scale;
   host["growth_tracker"] = host_.growth_tracker;
 }
@@ -261,10 +271,13 @@ Status Engine::restore(const CheckpointReader& reader) {
   };
   CONCLAVE_RETURN_IF_ERROR(scalar("optimizer_step", mirror.optimizer_steps));
   CONCLAVE_RETURN_IF_ERROR(scalar("skipped", mirror.skipped));
-  CONCLAVE_RETURN_IF_ERROR(scalar("loss_scale", mirror.loss_scale));
-  CONCLAVE_RETURN_IF_ERROR(scalar("growth_tracker", mirror.growth_tracker));
+  // Another precision, which `run` has allowed, wrote no scale or needs none.
+  mirror.loss_scale = initial_scale(settings_.loss_scale);
+  if (settings_.loss_scale.dynamic && owner->second.contains("loss_scale")) {
+    CONCLAVE_RETURN_IF_ERROR(scalar("loss_scale", mirror.loss_scale));
+    CONCLAVE_RETURN_IF_ERROR(scalar("growth_tracker", mirror.growth_tracker));
+  }
   CONCLAVE_RETURN_IF_ERROR(restore_tensors(reader, *parameters_, description_, *buffers_));
-  if (!settings_.loss_scale.dynamic) mirror.loss_scale = 1; // a change of precision, which `run` has allowed
   host_ = mirror;
   scaler_->restore(host_.loss_scale, host_.growth_tracker);
   optimizer_step_.fill_(static_cast<double>(host_.optimizer_steps));

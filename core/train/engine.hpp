@@ -52,12 +52,21 @@ class Engine final : public StepEngine {
     std::int64_t optimizer_steps = 0, skipped = 0, growth_tracker = 0;
     double loss_scale = 1;
   };
-  StepProgram make_program(const data::HostStep& step, StepResult& result);
-  Status upload(const data::HostStep& step, StepResult& result);
-  Status forward_backward(std::size_t micro_batch);
+  // The step under way, which the host segments read and fill; a program itself knows no step.
+  struct Current {
+    const data::HostStep* step = nullptr;
+    StepResult result;
+    std::vector<const Batch*> batches;
+  };
+  StepProgram make_program(std::size_t micro_batches);
+  Status upload();
+  Status begin();
+  Status forward_backward(std::size_t micro_batch, bool last);
+  Status finish_gradients();
   Status update();
-  Status read(const data::HostStep& step, StepResult& result);
+  Status read();
   Result<StageOutput> forward(const Batch& batch, bool training);
+  Result<double> scheduled_rate() const;
 
   EngineSettings settings_;
   EngineParts parts_;
@@ -76,7 +85,8 @@ class Engine final : public StepEngine {
   // Persistent device scalars, written once a step: learning rate, 1 / loss tokens, 1 / sequences.
   at::Tensor inputs_;
   at::Tensor optimizer_step_; // fp32: applied updates
-  std::vector<Batch> batches_;
+  BatchBuffers batch_buffers_;
+  Current current_;
   HostMirror host_;
 };
 

@@ -12,6 +12,7 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <utility>
 
@@ -59,7 +60,6 @@ double sum_of_squares_cpu(const std::vector<at::Tensor>& tensors) {
 } // namespace
 
 at::Tensor sum_of_squares(const std::vector<at::Tensor>& tensors) {
-  if (tensors.empty()) return at::zeros({}, at::kDouble);
   if (tensors.front().is_cpu()) return at::full({}, sum_of_squares_cpu(tensors), at::kDouble);
   return at::stack(at::_foreach_norm(tensors, 2, at::kDouble)).square().sum();
 }
@@ -73,7 +73,9 @@ Gate::Gate(const GateSettings& settings, std::vector<at::Tensor> gradients, at::
 
 void Gate::decide(const at::Tensor& loss_scale) {
   const at::Tensor scale = loss_scale.to(at::kDouble);
-  const at::Tensor norm_squared = sum_of_squares(gradients_).to(scale.device()) / scale.square();
+  // A rank may own no parameter's norm. Its zero is made on the device: one of the host's would have to be copied there.
+  const at::Tensor sum = gradients_.empty() ? at::zeros_like(scale) : sum_of_squares(gradients_);
+  const at::Tensor norm_squared = sum / scale.square();
   const at::Tensor norm = norm_squared.sqrt();
   const at::Tensor finite = at::isfinite(norm_squared);
   at::Tensor clip = at::ones_like(norm);

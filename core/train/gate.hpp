@@ -1,6 +1,7 @@
 // Gate: decides on the device whether a step's update applies, and how far its gradient is scaled.
 //
-//   norm         of the unscaled global gradient: per-parameter sums of squares in fp64, added in name order
+//   norm         of the unscaled global gradient: per-parameter sums of squares in fp64; on the CPU added in name order, on
+//                a GPU by one reduction of the vector that has them in name order
 //   found_inf    that sum is not finite. fp32 gradients cannot overflow it (their squares fit fp64), so one pass serves both
 //   clip_factor  min(1, clip / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it
 //   apply        finite and norm <= limit
@@ -36,8 +37,8 @@ class Gate {
   StepGate gate_;
 };
 
-/// Sum of the squares of all tensors as an fp64 scalar: each tensor's sum, added in order. On the CPU the result does not
-/// depend on the number of threads.
+/// Sum of the squares of all tensors (at least one, all of one device) as an fp64 scalar there: each tensor's sum, then their
+/// sum, as said above. On the CPU the result does not depend on the number of threads.
 at::Tensor sum_of_squares(const std::vector<at::Tensor>& tensors);
 
 } // namespace conclave::train

@@ -36,9 +36,4 @@ void attach_gradient_adapter(ParameterSlot& slot) {
   torch::autograd::impl::set_post_acc_grad_hooks(slot.value, std::make_unique<SinkHook>(slot.sink));
 }
 
-void zero_untouched(std::deque<ParameterSlot>& slots) {
-  for (ParameterSlot& slot : slots)
-    if (slot.sink.received() == 0) slot.sink.gradient.zero_();
-}
-
 } // namespace conclave::train

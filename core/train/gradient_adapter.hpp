@@ -15,7 +15,4 @@ namespace conclave::train {
 /// The slot must outlive its value's autograd graphs.
 void attach_gradient_adapter(ParameterSlot& slot);
 
-/// Zeroes the gradient of each parameter that nothing has contributed to in this step: its content is the last step's.
-void zero_untouched(std::deque<ParameterSlot>& slots);
-
 } // namespace conclave::train

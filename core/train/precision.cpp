@@ -7,9 +7,11 @@
 
 namespace conclave::train {
 
+double initial_scale(const LossScaleSettings& settings) { return settings.dynamic ? settings.initial : 1.0; }
+
 LossScaler::LossScaler(const LossScaleSettings& settings, at::Device device, at::ScalarType type)
     : settings_(settings),
-      scale_(at::full({}, settings.dynamic ? settings.initial : 1.0, at::TensorOptions().device(device).dtype(type))),
+      scale_(at::full({}, initial_scale(settings), at::TensorOptions().device(device).dtype(type))),
       growth_tracker_(at::full({}, 0, at::TensorOptions().device(device).dtype(at::kInt))) {}
 
 void LossScaler::update(const at::Tensor& found_inf) {

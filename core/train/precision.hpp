@@ -13,6 +13,9 @@
 
 namespace conclave::train {
 
+/// What a run begins with: 1 unless dynamic.
+double initial_scale(const LossScaleSettings& settings);
+
 class LossScaler {
  public:
   /// `type` is the master type; a dynamic scale needs fp32 masters.

@@ -1,8 +1,8 @@
 // StepEngine: owns parameters, gradients, optimizer states and loss scale of a rank, and runs training steps.
 //
 // One step: micro-batches -> forward and backward of the stage -> main gradients -> StepGate on the device (found-inf,
-// global norm, limit, clip) -> optimizer on its segments -> compute copies -> router buffers -> loss scale. No host sync
-// happens inside; results are read once, after the update.
+// global norm, limit, clip) -> optimizer on its segments -> compute copies -> router buffers -> loss scale. The engine itself
+// waits for the device once a step, when it reads the results after the update; a plugin may add waits of its own.
 //
 // What this is: the math of a step on one layout. What this is not: loading, checkpoints, monitors or the loop (run/).
 //
@@ -21,7 +21,7 @@
 #include "conclave/model.hpp"
 #include "conclave/optimizer.hpp"
 #include "conclave/scheduler.hpp"
-#include "data/loader.hpp"
+#include "data/batch_plan.hpp"
 
 namespace conclave {
 
@@ -72,6 +72,8 @@ struct EvaluationSums {
 class StepEngine {
  public:
   virtual ~StepEngine() = default;
+  /// After an error the step counts as not taken; the engine can go on only if it came before the update (a bad batch, a
+  /// learning rate that is no number, forward or backward pass).
   virtual Result<StepResult> step(const data::HostStep& step) = 0;
   virtual Result<EvaluationSums> evaluate(const data::HostStep& step) = 0;
 
@@ -87,8 +89,7 @@ class StepEngine {
   [[nodiscard]] virtual Stage& stage() = 0;
 };
 
-/// Describes, allocates, initialises and binds. The plugins outlive the engine. A null scheduler keeps the peak learning
-/// rate. The ids name the plugins in errors. On a GPU it also chooses torch's attention back ends, for the whole process.
+/// Describes, allocates, initialises and binds. A null scheduler keeps the peak learning rate. The ids name the plugins in errors. On a GPU it also chooses torch's attention back ends, for the whole process.
 Result<std::unique_ptr<StepEngine>> make_step_engine(const EngineSettings& settings, std::unique_ptr<Stage> stage,
                                                      std::shared_ptr<Optimizer> optimizer, std::string optimizer_id,
                                                      std::shared_ptr<const Scheduler> scheduler, std::string model_id,

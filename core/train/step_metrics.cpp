@@ -24,20 +24,23 @@ StepMetrics::StepMetrics(std::size_t domains, at::Device device)
           at::zeros({static_cast<std::int64_t>(domains)}, at::TensorOptions().device(device).dtype(at::kDouble))) {}
 
 void StepMetrics::begin() {
-  losses_.clear();
   domain_nll_.zero_();
+  for (LossSum& loss : losses_) loss.sum.zero_();
+}
+
+LossSum& StepMetrics::slot(const std::string& name) {
+  const auto known =
+      std::find_if(losses_.begin(), losses_.end(), [&](const LossSum& loss) { return loss.name == name; });
+  if (known != losses_.end()) return *known;
+  return losses_.emplace_back(LossSum{name, 1, Normaliser::loss_tokens, at::zeros({}, domain_nll_.options())});
 }
 
 void StepMetrics::add(const StageOutput& output, const Batch& batch) {
   for (const LocalLoss& loss : output.local_losses) {
-    const at::Tensor sum = loss.sum.detach().to(at::kDouble);
-    const auto known =
-        std::find_if(losses_.begin(), losses_.end(), [&](const LossSum& l) { return l.name == loss.name; });
-    if (known == losses_.end()) {
-      losses_.push_back({loss.name, loss.weight, loss.normaliser, sum.clone()});
-    } else {
-      known->sum.add_(sum);
-    }
+    LossSum& total = slot(loss.name);
+    total.weight = loss.weight;
+    total.normaliser = loss.normaliser;
+    total.sum.add_(loss.sum.detach().to(at::kDouble));
   }
   if (output.token_nll.defined())
     domain_nll_.add_(nll_by_domain(output.token_nll.detach(), batch.domains, domain_ids_));

@@ -1,7 +1,7 @@
 // StepMetrics: what a step measures on the device, and its one trip to the host.
 //
-// Everything is accumulated in fp64 scalars on the device and packed into one vector, so that a step syncs with the host
-// once. What this is not: a report for monitors; run/ makes that.
+// Everything is accumulated in fp64 scalars on the device and packed into one vector, so that reading a step's metrics costs
+// one wait. What this is not: a report for monitors; run/ makes that.
 //
 // Threading: the step thread.
 #pragma once
@@ -16,7 +16,7 @@
 
 namespace conclave::train {
 
-/// Sums of one kind of local loss over the step's micro-batches.
+/// Sums of one kind of local loss over the step's micro-batches, which all have the same weight and normaliser.
 struct LossSum {
   std::string name;
   double weight = 1;
@@ -28,13 +28,17 @@ class StepMetrics {
  public:
   StepMetrics(std::size_t domains, at::Device device);
 
+  /// Zeroes all sums. To be called each step outside of what is recorded: a loss may be younger than the recording.
   void begin();
-  /// Of one micro-batch; `output` may lack token_nll (not the last stage).
+  /// Of one micro-batch; `output` may lack token_nll (not the last stage). A loss seen for the first time gets a sum that
+  /// then stays, at its address, for good: what a recording adds to is what losses() returns after a replay.
   void add(const StageOutput& output, const Batch& batch);
+  /// In the order of first appearance; a loss that this step did not have is 0.
   [[nodiscard]] const std::vector<LossSum>& losses() const noexcept { return losses_; }
   [[nodiscard]] const at::Tensor& domain_nll() const noexcept { return domain_nll_; } ///< [domains] fp64
 
  private:
+  LossSum& slot(const std::string& name);
   at::Tensor domain_ids_; ///< [domains, 1]
   at::Tensor domain_nll_;
   std::vector<LossSum> losses_;
@@ -43,8 +47,8 @@ class StepMetrics {
 /// Sum of token_nll [B, S] by domain: [domains] fp64. Domains without a sequence get 0; addition order is fixed.
 at::Tensor nll_by_domain(const at::Tensor& token_nll, const at::Tensor& domains, const at::Tensor& domain_ids);
 
-/// Joins scalars and vectors of any type into one fp64 vector on the host: the only sync of a step. Undefined ones are left
-/// out.
+/// Joins scalars and vectors of any type into one fp64 vector on the host, with one wait for the device. Undefined ones are
+/// left out.
 std::vector<double> read_packed(const std::vector<at::Tensor>& parts);
 
 } // namespace conclave::train

@@ -1,9 +1,24 @@
 // StepProgram: how a step runs, as a list of segments.
 //
-// A capturable segment only enqueues work on persistent buffers: it may be recorded into a CUDA graph and replayed. A host
-// segment touches the host (uploads a batch, reads results) and runs each time. The eager executor calls every segment in
-// order and is the reference; a graph executor records each run of neighbouring capturable segments, so a whole step as one
-// graph is its case of [host, capturable..., host].
+// A host segment runs each time; it may do anything, work on the device included. A capturable segment only enqueues work:
+// it may be recorded into a CUDA graph once and the graph be replayed in its place, for every later step of the same key.
+// The eager executor calls every segment in order and is the reference; a graph executor records each run of neighbouring
+// capturable segments, so a whole step as one graph is its case of [host, capturable..., host], which is the form of every
+// program of the engine.
+//
+// A capturable segment may
+//   - enqueue work on the current stream, also through autograd's threads, on memory that outlives the program (parameters,
+//     gradients, states, buffers, the key's batch tensors, gate, loss scale, sums of metrics) and on temporaries of its own;
+//   - take host decisions that every step of its key takes alike, such as those that follow from the number of micro-batches
+//     or from what the stage returned;
+//   - change host state that later capturable segments of the program read (what a GradSink has received), provided that a
+//     capturable segment before them set it anew. Nothing else reads such state: after a replay it is stale.
+// It may not
+//   - wait for the device, read from it, or copy from memory that is not pinned;
+//   - depend on a number that differs between steps of one key, unless it is a tensor on the device that a host segment has
+//     filled (learning rate, normalisers) or a segment has computed (loss scale);
+//   - keep a tensor for good that it made while it was recorded. A recorder therefore runs a program of a new key once
+//     without recording it; what is made on first use (sums of losses, workspaces of libraries) is made then.
 //
 // Threading: the step thread.
 #pragma once
@@ -41,7 +56,8 @@ class StepProgram {
 class StepExecutor {
  public:
   virtual ~StepExecutor() = default;
-  /// Stops at the first segment that fails. `key` names the shapes of the step: programs of equal keys do the same work.
+  /// Stops at the first segment that fails. `key` names the shapes of the step: programs of one engine and of equal keys are
+  /// interchangeable, segment by segment.
   virtual Status run(const StepProgram& program, const std::string& key) = 0;
 };
 

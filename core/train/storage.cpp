@@ -11,6 +11,8 @@
 #include <numeric>
 #include <set>
 #include <span>
+#include <tuple>
+#include <utility>
 
 #include "conclave/init.hpp"
 
@@ -47,6 +49,13 @@ Status check(const StageDescription& description) {
   return {};
 }
 
+using GroupKey = std::pair<DecayClass, std::vector<MeshDim>>;
+
+GroupKey group_key(const ParamSpec& spec) {
+  const std::set<MeshDim> dims(spec.grad_sum_over.begin(), spec.grad_sum_over.end());
+  return {spec.decay, {dims.begin(), dims.end()}};
+}
+
 std::int64_t aligned(std::int64_t n) { return (n + alignment - 1) / alignment * alignment; }
 
 } // namespace
@@ -65,24 +74,22 @@ Result<std::unique_ptr<ParameterStorage>> ParameterStorage::make(const StageDesc
   const bool copies = settings.compute != settings.master;
   for (const ParamSpec& spec : description.parameters) storage->slots_.emplace_back().spec = &spec;
 
-  for (const DecayClass decay : {DecayClass::decay, DecayClass::no_decay}) {
+  std::map<GroupKey, std::vector<ParameterSlot*>> groups;
+  for (ParameterSlot& slot : storage->slots_) groups[group_key(*slot.spec)].push_back(&slot);
+  for (auto& [key, members] : groups) {
+    // Those with a compute copy first.
+    std::stable_partition(members.begin(), members.end(),
+                          [](const ParameterSlot* slot) { return !slot->spec->full_precision; });
     std::int64_t size = 0, compute_size = 0;
-    const std::size_t group_index = storage->groups_.size();
-    bool any = false;
-    for (const bool full : {false, true}) { // those with a compute copy first
-      for (ParameterSlot& slot : storage->slots_) {
-        if (slot.spec->decay != decay || slot.spec->full_precision != full) continue;
-        slot.group = group_index;
-        slot.offset = size;
-        size += aligned(count(slot.spec->shape));
-        any = true;
-      }
-      if (!full) compute_size = size;
+    for (ParameterSlot* slot : members) {
+      slot->group = storage->groups_.size();
+      slot->offset = size;
+      size += aligned(count(slot->spec->shape));
+      if (!slot->spec->full_precision) compute_size = size;
     }
-    if (!any) continue;
     const auto master = at::TensorOptions().device(settings.device).dtype(settings.master);
     FlatGroup& group = storage->groups_.emplace_back();
-    group.decay = decay;
+    std::tie(group.decay, group.grad_sum_over) = key;
     group.master = at::zeros({size}, master);
     group.gradient = at::zeros({size}, master);
     if (copies && compute_size > 0) group.compute = at::zeros({compute_size}, master.dtype(settings.compute));

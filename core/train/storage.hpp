@@ -1,8 +1,10 @@
 // ParameterStorage: where a rank's parameters, gradients and optimizer states live.
 //
-// Masters, main gradients and each optimizer state are one flat contiguous tensor per decay class, in the order of the
-// stage's description, each parameter starting on a multiple of `alignment` elements. When the compute type differs, the
-// parameters that want it come first, so that refreshing their copies is one conversion per class.
+// Masters, main gradients and each optimizer state are one flat contiguous tensor per group: the parameters of one decay
+// class whose gradients are summed over the same mesh dimensions (dense ones over `data`, experts over `expert_data`), so
+// that a range of a group has one optimizer rule and one reduction. Within a group they keep the order of the stage's
+// description, each starting on a multiple of `alignment` elements. When the compute type differs, the parameters that want
+// it come first, so that refreshing their copies is one conversion per group.
 //
 // What this is: layout, allocation and initial values. What this is not: knowledge of any optimizer or of a step; ranges of
 // these flat tensors are what sharding over ranks will address.
@@ -34,9 +36,10 @@ struct StorageSettings {
   std::uint64_t seed = 0;
 };
 
-/// The flat tensors of one decay class, all of the same length; the gaps between parameters stay 0.
+/// The flat tensors of one group, all of the same length; the gaps between parameters stay 0.
 struct FlatGroup {
   DecayClass decay = DecayClass::decay;
+  std::vector<MeshDim> grad_sum_over; ///< ascending, each once
   at::Tensor master;
   at::Tensor gradient;
   at::Tensor compute; ///< copy of the first `compute.numel()` masters; undefined when compute and master types agree
@@ -69,6 +72,7 @@ class ParameterStorage {
 
   [[nodiscard]] std::deque<ParameterSlot>& slots() noexcept { return slots_; } ///< order of the description
   [[nodiscard]] const std::deque<ParameterSlot>& slots() const noexcept { return slots_; }
+  /// Those that decay first; the same order on every rank that describes the same parameters.
   [[nodiscard]] const std::vector<FlatGroup>& groups() const noexcept { return groups_; }
   [[nodiscard]] const ParameterSlot* find(const std::string& name) const;
   [[nodiscard]] const std::vector<std::string>& state_names() const noexcept { return state_names_; }

@@ -1,7 +1,8 @@
 # Makes the SDK usable from other trees: find_package(Conclave) works against the build tree and the install tree alike.
 #
-#   <build>/lib/cmake/Conclave/ConclaveConfig.cmake      for -DConclave_DIR=<build>/lib/cmake/Conclave
-#   <prefix>/lib/cmake/Conclave/ConclaveConfig.cmake     after `cmake --install <build> --prefix <prefix>`
+#   <build>/lib/cmake/Conclave/ConclaveConfig.cmake      for -DCMAKE_PREFIX_PATH=<build>
+#   <prefix>/lib/cmake/Conclave/ConclaveConfig.cmake     for -DCMAKE_PREFIX_PATH=<prefix>, after
+#                                                        `cmake --install <build> --prefix <prefix>`
 #
 # The build tree also gets <build>/share/conclave/template, where `conclave new-plugin` looks in both trees.
 include(CMakePackageConfigHelpers)
@@ -14,14 +15,18 @@ set(_modules ${CMAKE_CURRENT_LIST_DIR}/ConclavePlugin.cmake ${CMAKE_CURRENT_LIST
 set_target_properties(conclave_sdk PROPERTIES EXPORT_NAME sdk INSTALL_RPATH "$ORIGIN")
 set_target_properties(conclave_testkit PROPERTIES EXPORT_NAME testkit)
 set_target_properties(conclave_testkit_tensor PROPERTIES EXPORT_NAME testkit_tensor)
+set_target_properties(conclave_datakit PROPERTIES EXPORT_NAME datakit)
 set_target_properties(conclave_tensor PROPERTIES EXPORT_NAME tensor INSTALL_RPATH "$ORIGIN;${CONCLAVE_TORCH_LIB_DIR}")
 
-# Two sets: a plugin without tensors needs no LibTorch to build.
+# Three sets: a plugin without tensors needs no LibTorch to build, one that reads no files no decompressors.
 install(TARGETS conclave_sdk conclave_testkit EXPORT ConclaveTargets)
+install(TARGETS conclave_datakit EXPORT ConclaveDatakitTargets)
 install(TARGETS conclave_tensor conclave_testkit_tensor EXPORT ConclaveTensorTargets)
 install(EXPORT ConclaveTargets NAMESPACE conclave:: DESTINATION ${_install_dir})
+install(EXPORT ConclaveDatakitTargets NAMESPACE conclave:: DESTINATION ${_install_dir})
 install(EXPORT ConclaveTensorTargets NAMESPACE conclave:: DESTINATION ${_install_dir})
 export(EXPORT ConclaveTargets NAMESPACE conclave:: FILE ${_package_dir}/ConclaveTargets.cmake)
+export(EXPORT ConclaveDatakitTargets NAMESPACE conclave:: FILE ${_package_dir}/ConclaveDatakitTargets.cmake)
 export(EXPORT ConclaveTensorTargets NAMESPACE conclave:: FILE ${_package_dir}/ConclaveTensorTargets.cmake)
 
 # ConclaveConfig.cmake.in reads these two.
@@ -39,6 +44,6 @@ file(CREATE_LINK ${CMAKE_CURRENT_LIST_DIR}/../template ${CMAKE_BINARY_DIR}/share
 install(FILES ${_package_dir}/ConclaveConfig.cmake ${_package_dir}/ConclaveConfigVersion.cmake ${_modules}
   DESTINATION ${_install_dir})
 install(DIRECTORY ${CMAKE_CURRENT_LIST_DIR}/../include/conclave ${CMAKE_CURRENT_BINARY_DIR}/include/conclave
-  ${CMAKE_CURRENT_LIST_DIR}/../testkit/include/conclave
+  ${CMAKE_CURRENT_LIST_DIR}/../datakit/include/conclave ${CMAKE_CURRENT_LIST_DIR}/../testkit/include/conclave
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 install(DIRECTORY ${CMAKE_CURRENT_LIST_DIR}/../template DESTINATION ${CMAKE_INSTALL_DATADIR}/conclave)

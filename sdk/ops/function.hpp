@@ -49,8 +49,9 @@ inline at::Tensor deliver(GradSink* sink, at::Tensor gradient) {
 }
 
 /// True where the hand-written CPU kernels apply: fp32 or fp64 on the CPU. Other types and devices take ATen's path.
-inline bool has_cpu_kernel(const at::Tensor& x) {
-  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
+inline bool has_cpu_kernel(at::DeviceType device, at::ScalarType type) {
+  return device == at::kCPU && (type == at::kFloat || type == at::kDouble);
 }
+inline bool has_cpu_kernel(const at::Tensor& x) { return has_cpu_kernel(x.device().type(), x.scalar_type()); }
 
 } // namespace conclave::ops

@@ -20,39 +20,44 @@ namespace {
 // A decimal number as written: digits * 10^exponent.
 struct Decimal {
   bool negative = false;
-  std::string digits; // no leading zeros; "0" for zero
+  std::string digits; // no zeros at either end; "0" for zero
   int exponent = 0;
 
   [[nodiscard]] double to_double() const {
     const std::string text = (negative ? "-" : "") + digits + "e" + std::to_string(exponent);
     double value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc::result_out_of_range) return exponent > 0 ? std::numeric_limits<double>::infinity() : 0.0;
+    if (error == std::errc::result_out_of_range) {
+      const bool large = static_cast<std::ptrdiff_t>(digits.size()) + exponent > 0;
+      return large ? std::numeric_limits<double>::infinity() : 0.0;
+    }
     return value;
   }
 
   // this * factor as a whole number; false when it has a fraction or does not fit.
-  bool to_whole(std::int64_t factor, std::int64_t& out) const {
-    constexpr int most_digits = 18; // digits * factor stays below 2^127
+  template <class T>
+  bool to_whole(std::int64_t factor, T& out) const {
+    constexpr std::size_t most_digits = 38; // a value of so many is below 2^127
     if (digits == "0") {
       out = 0;
       return true;
     }
-    if (digits.size() > most_digits || exponent > most_digits || exponent < -2 * most_digits) return false;
-    __int128 value = 0;
-    for (char digit : digits) value = value * 10 + (digit - '0');
-    value *= factor;
-    constexpr __int128 limit = std::numeric_limits<std::int64_t>::max();
-    for (int i = 0; i < exponent; ++i) {
-      value *= 10;
-      if (value > limit) return false;
-    }
-    for (int i = 0; i > exponent; --i) {
-      if (value % 10 != 0) return false;
-      value /= 10;
-    }
-    if (value > limit) return false;
-    out = static_cast<std::int64_t>(negative ? -value : value);
+    if (digits.size() > most_digits) return false;
+    unsigned __int128 value = 0;
+    for (char digit : digits) value = value * 10 + static_cast<unsigned>(digit - '0');
+    auto scale = static_cast<unsigned __int128>(factor);
+    for (int i = exponent; i < 0; ++i) // each place after the point needs a two and a five
+      for (const unsigned prime : {2u, 5u}) {
+        auto& from = scale % prime == 0 ? scale : value;
+        if (from % prime != 0) return false;
+        from /= prime;
+      }
+    if (__builtin_mul_overflow(value, scale, &value)) return false;
+    using Limits = std::numeric_limits<T>;
+    const auto limit = negative ? -static_cast<__int128>(Limits::min()) : static_cast<__int128>(Limits::max());
+    for (int i = 0; i < exponent && value <= static_cast<unsigned __int128>(limit); ++i) value *= 10;
+    if (value > static_cast<unsigned __int128>(limit)) return false;
+    out = static_cast<T>(negative ? -static_cast<__int128>(value) : static_cast<__int128>(value));
     return true;
   }
 };
@@ -94,7 +99,13 @@ bool take_decimal(std::string_view& text, Decimal& out, bool& octal) {
   }
   if (digits.size() > longest) return false;
   const std::size_t first = digits.find_first_not_of('0');
-  out.digits = first == std::string::npos ? "0" : digits.substr(first);
+  if (first == std::string::npos) {
+    out.digits = "0";
+  } else {
+    const std::size_t last = digits.find_last_not_of('0');
+    out.digits = digits.substr(first, last + 1 - first);
+    exponent += static_cast<int>(digits.size() - 1 - last);
+  }
   out.exponent = exponent;
   text.remove_prefix(at);
   return true;
@@ -154,10 +165,12 @@ struct Reader {
     if (unit.size() > 1 && unit.front() == ' ') unit.remove_prefix(1); // `80 GiB`
     return true;
   }
-  bool whole(const Decimal& decimal, std::int64_t factor, std::string_view thing, std::int64_t& out) const {
+  template <class T>
+  bool whole(const Decimal& decimal, std::int64_t factor, std::string_view thing, T& out) const {
     if (decimal.to_whole(factor, out)) return true;
-    return fail(describe_value(value) + " is not a whole number below 2^63",
-                "write " + std::string(thing) + " without a fraction");
+    return fail(
+        describe_value(value) + " is not a whole number below 2^" + std::to_string(std::numeric_limits<T>::digits),
+        "write " + std::string(thing) + " without a fraction");
   }
   bool finite(const Decimal& decimal, double factor, double& out) const {
     out = decimal.to_double() * factor;
@@ -186,22 +199,39 @@ bool Codec<bool>::parse(const Value& value, const std::string& key, const ParseS
 }
 std::string Codec<bool>::render(const bool& value) { return value ? "true" : "false"; }
 
-bool Codec<std::int64_t>::parse(const Value& value, const std::string& key, const ParseScope& scope,
-                                std::int64_t& out) {
+namespace {
+
+template <class T>
+bool parse_integer(const Value& value, const std::string& key, const ParseScope& scope, T& out) {
   const Reader reader{value, key, scope};
   Decimal decimal;
   std::string_view unit;
-  std::int64_t parsed = 0;
+  T parsed = 0;
   if (!reader.number("a whole number", "a whole number such as 8", decimal, unit)) return false;
   if (!unit.empty())
     return reader.fail(describe_value(value) + " has a unit, which this option does not take",
                        "write a plain whole number");
+  if (std::is_unsigned_v<T> && decimal.negative && decimal.digits != "0")
+    return reader.fail(describe_value(value) + " is out of range", "give a value of at least 0");
   if (!reader.whole(decimal, 1, "a whole number", parsed) || !reader.in_range(static_cast<double>(parsed)))
     return false;
   out = parsed;
   return true;
 }
+
+} // namespace
+
+bool Codec<std::int64_t>::parse(const Value& value, const std::string& key, const ParseScope& scope,
+                                std::int64_t& out) {
+  return parse_integer(value, key, scope, out);
+}
 std::string Codec<std::int64_t>::render(const std::int64_t& value) { return std::to_string(value); }
+
+bool Codec<std::uint64_t>::parse(const Value& value, const std::string& key, const ParseScope& scope,
+                                 std::uint64_t& out) {
+  return parse_integer(value, key, scope, out);
+}
+std::string Codec<std::uint64_t>::render(const std::uint64_t& value) { return std::to_string(value); }
 
 bool Codec<int>::parse(const Value& value, const std::string& key, const ParseScope& scope, int& out) {
   std::int64_t wide = 0;

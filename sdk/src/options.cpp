@@ -158,23 +158,24 @@ void OptionTable::bind(const Value& with, const std::string& key_prefix, const B
       diagnostics.error(member.key_where, key, "sets " + spec->name + " a second time", "remove one of the two");
       continue;
     }
+    if (!spec->optional && detail::is_idle_deletion(member.value)) continue;
     bound.push_back(spec);
     if (member.value.is_null() && !spec->optional) {
       diagnostics.error(
           member.key_where, key, "has no value",
-          "write one (" + type_phrase(*spec) + "), or remove the key" + (spec->required ? "" : " to get the default"));
+          "write one (" + type_phrase(*spec) + ")" + (spec->required ? "" : ", or remove the key to get the default"));
       continue;
     }
     spec->parse(member.value, key, *spec, context, options, diagnostics, children);
   }
   for (const OptionSpec& spec : specs_) {
-    if (!spec.required || std::find(bound.begin(), bound.end(), &spec) != bound.end()) continue;
+    if (context.incomplete || !spec.required || std::find(bound.begin(), bound.end(), &spec) != bound.end()) continue;
     std::string fix = "add it (" + type_phrase(spec) + ")";
     if (!spec.doc.empty()) fix += ": " + spec.doc;
     diagnostics.error(with.where(), join_key(key_prefix, spec.name), "is required and missing", std::move(fix));
   }
 
-  if (!validate_ || diagnostics.error_count() != errors_before) return;
+  if (!validate_ || context.incomplete || diagnostics.error_count() != errors_before) return;
   OptionReport report;
   validate_(options, report);
   for (const OptionReport::Entry& entry : report.entries())
@@ -237,8 +238,8 @@ bool expect_map(const Value& value, const std::string& key, Diagnostics& diagnos
   return false;
 }
 
-bool parse_child(const Value& value, const std::string& key, const std::string& kind, Diagnostics& diagnostics,
-                 ChildRequest& request) {
+bool parse_child(const Value& value, const std::string& key, const std::string& kind, BlockName name,
+                 const BindContext& context, Diagnostics& diagnostics, ChildRequest& request) {
   if (!value.is_map()) {
     std::string fix = "write {use: " + kind + "/..., with: {...}}";
     if (value.is_scalar() && value.text().starts_with(kind + "/")) fix = "write {use: " + value.text() + "}";
@@ -247,17 +248,25 @@ bool parse_child(const Value& value, const std::string& key, const std::string& 
     return false;
   }
   bool good = true;
-  static const std::vector<std::string> keys = {"use", "with", "name"};
+  std::vector<std::string> keys = {"use", "with"};
+  if (name == BlockName::allowed) keys.emplace_back("name");
   for (const Value::Member& member : value.members()) {
     if (std::find(keys.begin(), keys.end(), member.key) != keys.end()) continue;
+    good = false;
+    if (member.key == "name") {
+      diagnostics.error(member.key_where, join_key(key, member.key), "only the items of a list have a name",
+                        "remove it: this block is known as " + key);
+      continue;
+    }
     const std::string nearest = nearest_name(member.key, keys);
+    const std::string known = name == BlockName::allowed ? "use, with and name" : "use and with";
     diagnostics.error(
         member.key_where, join_key(key, member.key), "unknown key of a plugin block",
-        nearest.empty() ? "a block has use, with and name; options go under with" : "did you mean " + nearest + "?");
-    good = false;
+        nearest.empty() ? "a block has " + known + "; options go under with" : "did you mean " + nearest + "?");
   }
   const Value* use = value.find("use");
-  if (use == nullptr) {
+  if (use == nullptr || is_idle_deletion(*use)) {
+    if (context.incomplete) return false; // it may stand in what could not be read
     diagnostics.error(value.where(), join_key(key, "use"), "is required and missing",
                       "name a plugin: use: " + kind + "/...");
     return false;

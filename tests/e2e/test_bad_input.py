@@ -1,11 +1,12 @@
 """Each wrong input has a named error and the exit code of its kind."""
 
+import json
 import os
 import pathlib
 import socket
 import subprocess
 
-from harness import ConclaveTest, TINY, write_corpus
+from harness import CONCLAVE, ConclaveTest, TINY, write_corpus
 
 
 class BadInput(ConclaveTest):
@@ -18,10 +19,22 @@ class BadInput(ConclaveTest):
             self.assertIn(part, said)
         self.assertFalse((self.dir / "run").exists(), "nothing may be made before the experiment is right")
 
-    def test_an_empty_corpus(self):
+    def test_a_corpus_without_files(self):
         for domain in ("prose", "lists"):
-            (self.dir / "empty" / domain).mkdir(parents=True)
-        self.run_conclave("--run-dir", "run", text=self.dir / "empty", code=2)
+            (self.dir / "none" / domain).mkdir(parents=True)
+        said = self.run_conclave("--run-dir", "run", text=self.dir / "none", code=2)
+        self.assertIn(f"no file matches {self.dir}/none/prose/*.txt: check the path", said)
+
+    def test_a_corpus_of_empty_files(self):
+        write_corpus(self.dir / "text")
+        for file in (self.dir / "text/lists").iterdir():
+            file.write_text("")
+        said = self.run_conclave("--run-dir", "run", text=self.dir / "text", code=2)
+        self.assertIn("domain 'lists' has no document: its source read none: check what its source names", said)
+
+    def test_partial_batches(self):
+        said = self.run_conclave("--run-dir", "run", "--set", "data.batching.drop_last=false", code=2)
+        self.assertIn("data.batching.drop_last: every batch is full", said)
 
     def test_a_corpus_smaller_than_one_batch(self):
         write_corpus(self.dir / "few", files=2)
@@ -31,7 +44,12 @@ class BadInput(ConclaveTest):
     def test_bytes_that_are_not_utf8(self):
         write_corpus(self.dir / "text")
         (self.dir / "text/prose/bad.txt").write_bytes(b"caf\xe9 \xff\xfe stones " * 50)
-        self.run_conclave("--run-dir", "run", "--stop-after", 1, text=self.dir / "text")
+        said = self.run_conclave("--run-dir", "run", "--stop-after", 1, text=self.dir / "text")
+        self.assertRegex(said, r"source +prose +kept +41 documents, dropped +0")
+        domains = json.loads((self.dir / "run/data.json").read_text())["domains"]
+        self.assertEqual({d["name"]: d["repaired_documents"] for d in domains}, {"prose": 1, "lists": 0})
+        said = self.run_conclave("--run-dir", "other", "--stop-after", 1, "--set", "data.invalid_utf8=drop", text=self.dir / "text")
+        self.assertRegex(said, r"source +prose +kept +40 documents, dropped +1 \(1 invalid-utf8\)")
 
     def test_two_runs_in_one_directory(self):
         first = self.start("--run-dir", "run", "--set", "train.steps=5000")
@@ -85,7 +103,8 @@ class BadInput(ConclaveTest):
 
     def test_more_ranks_than_this_version_runs(self):
         said = self.run_conclave("--run-dir", "run", "--set", "parallel.tensor=2", code=3)
-        self.assertIn("tensor 2", said)
+        self.assertIn("the launcher started 1 and the experiment asks for at least 2 (pipeline 1, data 1, tensor 2, expert 1): "
+                      "missing are process groups and the parallel operators", said)
 
     def test_a_gpu_that_is_not_there(self):
         if os.path.exists("/dev/nvidiactl"):

@@ -29,6 +29,13 @@ print(json.dumps({"nll": nll.item(), "missing": sorted(info["missing_keys"]), "u
                   "form": model.config.model_type}))
 """
 
+# The type in which transformers loads the weights when it is told to follow the config.
+DTYPE = """
+import json, sys
+from transformers import AutoModelForCausalLM
+print(json.dumps(str(AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype="auto").dtype)))
+"""
+
 TOKENISE = """
 import json, sys, sentencepiece
 from transformers import AutoTokenizer
@@ -69,6 +76,8 @@ class Export(ConclaveTest):
         self.assertEqual(heard["form"], form)
         self.assertEqual(heard["missing"] + heard["unexpected"], [])
         self.assertAlmostEqual(heard["nll"], metrics(self.dir / "run")[("step", 9)]["nll"], delta=1e-5)
+        self.export(self.dir / "run", self.dir / "small") # bf16 unless asked otherwise
+        self.assertEqual([self.ask(DTYPE, self.dir / folder) for folder in ("hf", "small")], ["torch.float32", "torch.bfloat16"])
 
     def test_mixtral_form(self):
         self.check_numbers(PLAIN, "mixtral")

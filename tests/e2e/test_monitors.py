@@ -20,6 +20,7 @@ from harness import ConclaveTest, metrics
 ORACLES = pathlib.Path(os.environ.get("CONCLAVE_ORACLES", ""))
 PROMETHEUS = ORACLES.parent / "prometheus/bin"
 
+EVENT_MONITORS = "monitors=[{use: monitor/jsonl}, {use: monitor/tensorboard}]"
 EVENTS = """
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -97,9 +98,8 @@ class Monitors(ConclaveTest):
         without = "".join(line for line in text.splitlines(True) if "tokens_per_sec" not in line or "second" in line)
         subprocess.run([PROMETHEUS / "promtool", "check", "metrics"], input=without, text=True, check=True)
 
-    @unittest.skipUnless((ORACLES / "tensorboard").is_dir(), f"no TensorBoard in {ORACLES}: run tools/bootstrap --oracles")
-    def test_tensorboard_reads_the_events(self):
-        self.run_conclave("--run-dir", "run", "--set", "monitors=[{use: monitor/jsonl}, {use: monitor/tensorboard}]")
+    def check_tensorboard(self):
+        """TensorBoard shows each step of metrics.jsonl once, with its value."""
         folder = next(p.parent for p in (self.dir / "run").rglob("events.out.tfevents.*"))
         done = subprocess.run([sys.executable, "-c", EVENTS, folder], text=True, capture_output=True, timeout=120,
                               env={**os.environ, "PYTHONPATH": str(ORACLES)})
@@ -110,3 +110,30 @@ class Monitors(ConclaveTest):
         self.assertEqual([step for step, _ in loss], sorted(expected))
         for step, value in loss:
             self.assertAlmostEqual(value, expected[step], delta=1e-6 * abs(value))
+
+    @unittest.skipUnless((ORACLES / "tensorboard").is_dir(), f"no TensorBoard in {ORACLES}: run tools/bootstrap --oracles")
+    def test_tensorboard_reads_the_events(self):
+        self.run_conclave("--run-dir", "run", "--set", EVENT_MONITORS)
+        self.check_tensorboard()
+
+    @unittest.skipUnless((ORACLES / "tensorboard").is_dir(), f"no TensorBoard in {ORACLES}: run tools/bootstrap --oracles")
+    def test_tensorboard_shows_each_step_of_a_killed_and_resumed_run_once(self):
+        settings = ("--set", EVENT_MONITORS, "--set", "train.steps=1M", "--set", "checkpoint.with.every=1M", "--set", "evaluate.batches=0")
+        self.run_conclave("--run-dir", "run", "--stop-after", 10, *settings)
+        process = self.start("--run-dir", self.dir / "run", "--resume", "--quiet", *settings)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        until(lambda: self.steps_of_attempt(1) > 5, 60, "some steps after the checkpoint")
+        process.kill()
+        process.wait()
+        lost = self.steps_of_attempt(1)
+        self.run_conclave("--run-dir", "run", "--resume", "--stop-after", 10 + lost + 5, *settings)
+        self.assertEqual(self.steps_of_attempt(2), lost + 5)
+        self.check_tensorboard()
+
+    def steps_of_attempt(self, attempt):
+        """How many step rows of that attempt metrics.jsonl holds."""
+        file = self.dir / "run/metrics.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        return sum(row["event"] == "step" and row["attempt"] == attempt for row in rows)

@@ -14,6 +14,40 @@ class Resume(ConclaveTest):
         self.run_conclave("--run-dir", "broken", "--resume")
         self.assert_same_metrics(self.dir / "straight", self.dir / "broken")
 
+    def test_stopping_where_an_evaluation_is_due_loses_none(self):
+        self.run_conclave("--run-dir", "straight")
+        self.run_conclave("--run-dir", "broken", "--stop-after", 6)  # evaluate.every is 6
+        self.run_conclave("--run-dir", "broken", "--resume")
+        self.assert_same_metrics(self.dir / "straight", self.dir / "broken")
+
+    def test_going_back_sets_the_later_checkpoints_aside(self):
+        self.run_conclave("--run-dir", "straight")
+        self.run_conclave("--run-dir", "run")
+        folder = self.dir / "run/checkpoints"
+        more = ("--set", "checkpoint.with.every=1", "--set", "checkpoint.with.keep=2")
+        said = self.run_conclave("--run-dir", "run", "--resume", folder / "step-00000004", "--stop-after", 7, *more)
+        self.assertNotIn("internal error", said)
+        names = sorted(p.name for p in folder.iterdir())
+        self.assertEqual([n for n in names if n.startswith("step-")], ["step-00000006", "step-00000007"])
+        aside = [n for n in names if not n.startswith("step-")]
+        self.assertEqual(len(aside), 2, names)  # 8 and 12 of the first attempt
+        for name in aside:
+            self.assertIn(name, said)
+            self.assertTrue((folder / name / "manifest.json").exists())
+        self.assertIn("at step 7", self.run_conclave("--run-dir", "run", "--resume", *more))
+        self.assert_same_metrics(self.dir / "straight", self.dir / "run")
+        # And back to the branch that was set aside.
+        (eight,) = [n for n in aside if n.endswith("step-00000008")]
+        said = self.run_conclave("--run-dir", "run", "--resume", folder / eight, "--stop-after", 9, *more)
+        self.assertIn("at step 8", said)
+        self.assertTrue((folder / "step-00000009/manifest.json").exists())
+        self.assert_same_metrics(self.dir / "straight", self.dir / "run")
+
+    def test_what_changes_no_number_may_change(self):
+        self.run_conclave("--run-dir", "run", "--stop-after", 4)
+        said = self.run_conclave("--run-dir", "run", "--resume", "--set", "evaluate.every=3", "--set", "train.max_skipped=50")
+        self.assertIn("evaluate.every", said)
+
     def test_sigterm_saves_and_asks_to_be_requeued(self):
         self.run_conclave("--run-dir", "straight", "--set", "train.steps=400")
         run = self.dir / "stopped"

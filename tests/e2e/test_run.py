@@ -1,8 +1,9 @@
 """A run from text to checkpoint, and what it leaves behind."""
 
 import json
+import subprocess
 
-from harness import ConclaveTest, metrics
+from harness import ConclaveTest, metrics, write_corpus
 
 
 class Run(ConclaveTest):
@@ -19,9 +20,54 @@ class Run(ConclaveTest):
         kept = sorted(p.name for p in (run / "checkpoints").iterdir() if (p / "manifest.json").exists())
         self.assertEqual(kept, ["step-00000004", "step-00000008", "step-00000012"])
         record = json.loads((run / "record.json").read_text())
-        self.assertIn("model/moe-transformer", record["plugins"])
         self.assertEqual(len(record["attempts"]), 1)
+        attempt = record["attempts"][0]
+        self.assertRegex(attempt["plugins"]["model/moe-transformer"]["sha256"], "^[0-9a-f]{64}$")
+        self.assertEqual(attempt["layout"]["tensor"], 1)
+        self.assertIn(["experts", "Conclave CPU kernel"], attempt["operators"])
+        self.assertRegex(attempt["arithmetic"], "[0-9]+ threads")
         self.assertIn("run directory: ", said)
+
+    def test_says_what_each_filter_kept_and_dropped_of_each_domain(self):
+        texts = self.dir / "text"
+        write_corpus(texts)
+        twin = (texts / "prose/000.txt").read_text()
+        for name in ("twin", "triplet"):
+            (texts / f"prose/{name}.txt").write_text(twin)
+        said = self.run_conclave("--run-dir", "run", "--stop-after", 1, text=texts)
+        self.assertRegex(said, r"exact-dedup +prose +kept +40 documents, dropped +2 \(2 [a-z-]+\)")
+        self.assertRegex(said, r"exact-dedup +lists +kept +40 documents, dropped +0")
+        report = json.loads((self.dir / "run/data.json").read_text())
+        self.assertEqual(report["schema"], 1)
+        (row,) = [row for row in report["filters"] if (row["filter"], row["domain"]) == ("exact-dedup", "prose")]
+        self.assertEqual(row["kept"]["documents"], 40)
+        (dropped,) = row["dropped"].values()
+        self.assertEqual(dropped, {"documents": 2, "bytes": 2 * len(twin.encode())})
+
+    def test_the_command_at_the_end_of_a_stopped_run_goes_on(self):
+        said = self.run_conclave("--run-dir", "my run", "--set", "train.steps=6", "--stop-after", 3)
+        command = said.split("next: ")[1].splitlines()[0]
+        done = subprocess.run(command, shell=True, cwd=self.shared, env=self.environment(), text=True, timeout=300,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual(done.returncode, 0, f"{command}\n{done.stdout}")
+        self.assertIn("at step 3", done.stdout)
+        self.assertNotIn("export", done.stdout, "a model with hierarchical attention has no Hugging Face form")
+
+    def test_a_reader_that_goes_away_does_not_end_the_run(self):
+        process = subprocess.Popen(self.command("--run-dir", "run"), cwd=self.dir, env=self.environment(),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertTrue(process.stderr.readline())
+        process.stdout.close()
+        process.stderr.close()
+        self.assertEqual(process.wait(timeout=300), 0)
+        self.assertEqual(json.loads((self.dir / "run/exit.0.json").read_text())["code"], 0)
+
+    def test_too_little_memory_is_no_bug(self):
+        said = self.run_conclave("--run-dir", "run", "--set", "model.with.expert_width=1048576", "--set", "model.with.width=65536",
+                                 code=3)  # 3.3 TB an expert layer
+        self.assertIn("out of memory", said)
+        self.assertIn("train.micro_batch", said)
+        self.assertEqual(json.loads((self.dir / "run/exit.0.json").read_text())["code"], 3)
 
     def test_the_loss_falls(self):
         self.run_conclave("--run-dir", "run", "--set", "train.steps=60", "--set", "checkpoint.with.every=60")

@@ -66,13 +66,14 @@ double median_seconds(at::Device device, const std::function<void()>& body) {
 double matmul_ceiling(at::Device device) {
   double best = 0;
   for (const std::int64_t n : {4096, 8192, 16384}) {
-    const at::Tensor a = at::randn({n, n}, at::TensorOptions().device(device).dtype(at::kBFloat16)), b = at::randn_like(a);
+    const at::Tensor a = at::randn({n, n}, at::TensorOptions().device(device).dtype(at::kBFloat16)),
+                     b = at::randn_like(a);
     const int products = n < 16384 ? 20 : 4; // enough that the clocks are those of load
     const double flops = products * 2.0 * static_cast<double>(n * n * n);
     for (const auto& [left, right] : {std::pair(a, b), std::pair(a, b.t()), std::pair(a.t(), b)})
       best = std::max(best, flops / median_seconds(device, [&, &l = left, &r = right] {
-                                for (int i = 0; i < products; ++i) at::mm(l, r);
-                              }));
+                              for (int i = 0; i < products; ++i) at::mm(l, r);
+                            }));
   }
   return best;
 }
@@ -86,7 +87,7 @@ int main(int argc, char** argv) {
   }
   const std::int64_t rows = std::atoll(argv[2]), length = std::atoll(argv[3]), vocabulary = 32000;
   const bool recompute = argc > 4 && std::strcmp(argv[4], "recompute") == 0;
-  const OpenedDevice opened = need(open_device(DeviceChoice::cuda, 0));
+  const OpenedDevice opened = need(open_device(DeviceChoice::cuda, 0, false));
   const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(opened.device.index));
   const double ceiling = matmul_ceiling(device);
   std::printf("matmul ceiling, bf16: %.1f TFLOP/s\n", ceiling / 1e12);
@@ -108,7 +109,8 @@ int main(int argc, char** argv) {
   option("experts", "16");
   option("top_k", "2");
   option("expert_width", "1408");
-  const auto model = need(testkit::make<Model>(testkit::descriptor_of(entry, "model/moe-transformer"), host, Value::map(with)));
+  const auto model =
+      need(testkit::make<Model>(testkit::descriptor_of(entry, "model/moe-transformer"), host, Value::map(with)));
 
   StageRequest request;
   request.shape = {vocabulary, length};
@@ -154,7 +156,9 @@ int main(int argc, char** argv) {
     torch::autograd::variable_list roots, seeds;
     for (const LocalLoss& loss : output.local_losses) {
       if (loss.weight == 0 || !loss.sum.requires_grad()) continue;
-      const double normaliser = loss.normaliser == Normaliser::loss_tokens ? static_cast<double>(batch.global_loss_tokens) : static_cast<double>(rows);
+      const double normaliser = loss.normaliser == Normaliser::loss_tokens
+                                    ? static_cast<double>(batch.global_loss_tokens)
+                                    : static_cast<double>(rows);
       roots.push_back(loss.sum);
       seeds.push_back(at::full({}, loss.weight / normaliser, loss.sum.options()));
     }
@@ -163,9 +167,11 @@ int main(int argc, char** argv) {
   const double seconds = median_seconds(device, step);
   const double tokens = static_cast<double>(rows * length) / seconds;
   const double flops = 3 * summary.forward_flops_per_token * tokens;
-  std::printf("R1 forward+backward, bf16, batch %lld x %lld%s: %.1f ms, %.0f tokens/s, %.1f TFLOP/s (%.2f GFLOP a token), %.1f %% of the ceiling\n",
-              static_cast<long long>(rows), static_cast<long long>(length), recompute ? ", recompute" : "", 1e3 * seconds, tokens,
-              flops / 1e12, 3 * summary.forward_flops_per_token / 1e9, 100 * flops / ceiling);
+  std::printf(
+      "R1 forward+backward, bf16, batch %lld x %lld%s: %.1f ms, %.0f tokens/s, %.1f TFLOP/s (%.2f GFLOP a token), %.1f "
+      "%% of the ceiling\n",
+      static_cast<long long>(rows), static_cast<long long>(length), recompute ? ", recompute" : "", 1e3 * seconds,
+      tokens, flops / 1e12, 3 * summary.forward_flops_per_token / 1e9, 100 * flops / ceiling);
   if (argc > 6) {
     namespace profiler = torch::autograd::profiler;
     const profiler::ProfilerConfig config(profiler::ProfilerState::KINETO);

@@ -4,6 +4,7 @@
 // too: a plugin's exception, or a Status that needed to be ok.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -31,13 +32,17 @@ T require_ok(Result<T> result, const std::string& doing) {
   return std::move(result).value();
 }
 
+/// Looks up the plugin of a nested block.
+using FindPlugin = std::function<Result<const PluginDescriptor*>(const std::string& id)>;
+
 /// The plugin under test and the options its instances get.
 struct Subject {
   const PluginDescriptor& descriptor;
   Value with;         ///< null: all defaults
   bool given = false; ///< the user gave options
+  FindPlugin find;    ///< for the nested plugins of `with`
 
-  /// Fails when it cannot be made; skips when that is for want of options that nobody gave.
+  /// Fails when it cannot be made; skips when that is for want of options that nobody gave, or of a nested plugin.
   [[nodiscard]] std::shared_ptr<Plugin> make(HostContext& host) const;
   template <class K>
   [[nodiscard]] std::shared_ptr<K> make(HostContext& host) const {

@@ -78,6 +78,7 @@ void documents_have_ids(const Subject& subject) {
   testkit::FakeHost host(prepare_phase(subject));
   const auto source = subject.make<Source>(host);
   const auto shards = shards_of(*source);
+  require(!shards.empty(), "no shard and no error: no match must be an error that names the pattern");
   std::set<std::string> ids;
   for (const auto& [id, text] : read_some(*source, shards.front(), 1000)) {
     require(!id.empty(), "a document of " + shards.front().id + " has no id");

@@ -31,7 +31,13 @@ std::shared_ptr<Plugin> Subject::make(HostContext& host) const {
   const std::string missing = required_options(descriptor.options);
   if (!given && !missing.empty())
     throw CaseSkipped("it requires options (" + missing + "): give them with --with '{...}'");
-  auto made = testkit::make_plugin(descriptor, host, with);
+  const testkit::MakeChild make_child = [&](const ChildRequest& request) -> Result<std::shared_ptr<Plugin>> {
+    const auto found = find(request.id);
+    if (!found.ok())
+      throw CaseSkipped("its option " + request.key + " takes a plugin that is not there: " + found.error().render());
+    return testkit::make_plugin(**found, host, request.with, {}, make_child);
+  };
+  auto made = testkit::make_plugin(descriptor, host, with, {}, make_child);
   if (made.ok()) return std::move(made).value();
   if (!given && made.error().code != Code::internal)
     throw CaseSkipped("it cannot be made with its defaults (" + made.error().what +

@@ -65,12 +65,12 @@ void rate_is_not_zero(const Subject& subject) {
           "the learning rate is 0 in every step of a run of 1000");
 }
 
-void warmup_lies_in_the_run(const Subject& subject) {
+void warmup_is_a_number_of_steps(const Subject& subject) {
   testkit::FakeHost host(subject.in_training());
   const auto scheduler = subject.make<Scheduler>(host);
   for (const ScheduleExtent& extent : extents) {
     const std::int64_t warmup = scheduler->warmup_steps(extent);
-    require(warmup >= 0, "warmup_steps() is negative");
+    require(warmup >= 0 || warmup == Scheduler::no_warmup, "warmup_steps() is negative and not no_warmup");
   }
 }
 
@@ -210,7 +210,7 @@ std::vector<Case> scheduler_cases() {
   return {{"the rate is finite and not negative", rate_is_finite},
           {"the rate is pure", rate_is_pure},
           {"the rate is not always zero", rate_is_not_zero},
-          {"the warm-up is not negative", warmup_lies_in_the_run}};
+          {"the warm-up is a number of steps", warmup_is_a_number_of_steps}};
 }
 
 std::vector<Case> monitor_cases() {

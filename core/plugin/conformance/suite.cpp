@@ -2,7 +2,7 @@
 
 #include "plugin/conformance/suite.hpp"
 
-#include <cstdio>
+#include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +13,7 @@
 #include "plugin/guard.hpp"
 #include "plugin/library.hpp"
 #include "plugin/probe.hpp"
+#include "plugin/registry.hpp"
 
 namespace conclave {
 namespace {
@@ -46,14 +47,27 @@ CaseResult from_child(const std::string& answer, const Result<ChildOutcome>& out
   return result;
 }
 
+/// What a child needs to run one case: its command line, in this order.
+struct CaseArguments {
+  std::string file, id, name, with, self, path, cache;
+  static constexpr std::array members = {&CaseArguments::file, &CaseArguments::id,   &CaseArguments::name,
+                                         &CaseArguments::with, &CaseArguments::self, &CaseArguments::path,
+                                         &CaseArguments::cache};
+};
+
 CaseResult run_one(const ConformanceRequest& request, const std::string& id, const Case& test) {
+  std::string path;
+  for (const auto& folder : request.plugin_path) path += folder.string() + ":";
+  const CaseArguments arguments{request.file.string(),       id, test.name, request.with, request.self.string(), path,
+                                request.probe_cache.string()};
+  std::vector<std::string> words{child_flag};
+  for (const auto member : CaseArguments::members) words.push_back(arguments.*member);
   std::string answer;
-  const auto outcome = run_child(request.self, {child_flag, request.file.string(), id, test.name, request.with},
-                                 start_seconds, [&](const std::string& line) -> double {
-                                   if (line == started) return request.seconds_for_each;
-                                   answer = line;
-                                   return 0; // what is left also covers the process's end
-                                 });
+  const auto outcome = run_child(request.self, words, start_seconds, [&](const std::string& line) -> double {
+    if (line == started) return request.seconds_for_each;
+    answer = line;
+    return 0; // what is left also covers the process's end
+  });
   CaseResult result = from_child(answer, outcome);
   result.plugin = id;
   result.name = test.name;
@@ -70,20 +84,37 @@ Result<Value> parse_with(const std::string& text) {
   return *tree;
 }
 
-Json run_case(const std::string& file, const std::string& id, const std::string& name, const std::string& with) {
+/// Finds nested plugins as a run does; the path is only searched when a case asks.
+conformance::FindPlugin finder(const CaseArguments& arguments) {
+  auto registry = std::make_shared<std::unique_ptr<PluginRegistry>>();
+  return [registry, arguments](const std::string& id) {
+    if (!*registry) {
+      PluginRegistry::Settings settings;
+      settings.path = split_plugin_path(arguments.path);
+      settings.cache = arguments.cache;
+      settings.self = arguments.self;
+      *registry = std::make_unique<PluginRegistry>(std::move(settings));
+      (*registry)->scan();
+    }
+    return (*registry)->find(id);
+  };
+}
+
+Json run_case(const CaseArguments& arguments) {
+  const std::string& id = arguments.id;
   const auto answer = [](const char* outcome, const std::string& detail) {
     return Json{{"outcome", outcome}, {"detail", detail}};
   };
-  const auto library = open_library(file);
+  const auto library = open_library(arguments.file);
   if (!library.ok()) return answer("failed", library.error().render());
-  const auto options = parse_with(with);
+  const auto options = parse_with(arguments.with);
   if (!options.ok()) return answer("failed", options.error().render());
   for (const PluginDescriptor& descriptor : **library) {
     if (descriptor.info.id != id) continue;
     for (const Case& test : conformance::cases_of(descriptor.kind)) {
-      if (name != test.name) continue;
+      if (arguments.name != test.name) continue;
       try {
-        test.run(Subject{descriptor, *options, !with.empty()});
+        test.run(Subject{descriptor, *options, !arguments.with.empty(), finder(arguments)});
         return answer("passed", "");
       } catch (const conformance::CaseSkipped& skipped) {
         return answer("skipped", skipped.what());
@@ -127,7 +158,9 @@ Result<std::vector<CaseResult>> run_conformance(const ConformanceRequest& asked)
   const FingerprintVerdict verdict = compare_fingerprints(*fingerprint, host_fingerprint());
   if (!whole("its fingerprint fits this host", verdict.fits() ? "" : verdict.render(), verdict.render()))
     return results;
-  const ProbeResult probed = probe(request.self, {request.file}, 10).front();
+  ProbeResult probed = probe(request.self, {request.file}, 10).front();
+  for (const ProbedPlugin& plugin : probed.plugins)
+    if (probed.problem.empty()) probed.problem = missing_tensor_note(*fingerprint, plugin.kind);
   if (!whole("opens within 10 s and describes its plugins", probed.problem)) return results;
 
   for (const ProbedPlugin& plugin : probed.plugins)
@@ -138,13 +171,14 @@ Result<std::vector<CaseResult>> run_conformance(const ConformanceRequest& asked)
 }
 
 std::optional<int> run_conformance_mode(int argc, char** argv) {
-  if (argc != 6 || std::strcmp(argv[1], child_flag) != 0) return std::nullopt;
+  constexpr std::size_t words = CaseArguments::members.size();
+  if (argc != static_cast<int>(words) + 2 || std::strcmp(argv[1], child_flag) != 0) return std::nullopt;
+  CaseArguments arguments;
+  for (std::size_t i = 0; i < words; ++i) arguments.*CaseArguments::members[i] = argv[i + 2];
   limit_this_process(600);
-  std::printf("%s\n", started);
-  std::fflush(stdout);
-  const Json answer = run_case(argv[2], argv[3], argv[4], argv[5]);
-  std::printf("\n%s\n", answer.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
-  std::fflush(stdout);
+  const AnswerPipe parent;
+  parent.say(started);
+  parent.say(run_case(arguments).dump(-1, ' ', false, Json::error_handler_t::replace));
   return 0; // a normal exit: static destructors belong to what is tested
 }
 

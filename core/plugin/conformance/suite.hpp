@@ -32,12 +32,15 @@ struct ConformanceRequest {
   std::string with; ///< options of every instance as one YAML map; "" = all defaults
   std::string only; ///< only cases whose name contains this
   double seconds_for_each = 60;
+  std::vector<std::filesystem::path> plugin_path; ///< where the plugins of nested blocks in `with` are found
+  std::filesystem::path probe_cache;              ///< of the plugin path; "" = none
 };
 
 /// An error means that the suite could not run at all; a bad library is a failed case.
 Result<std::vector<CaseResult>> run_conformance(const ConformanceRequest& request);
 
-/// The child's end; main() calls it first, as run_probe_mode().
+/// The child's end: when argv asks for a case, runs it and returns the exit code. main() calls it first, as
+/// run_probe_mode().
 std::optional<int> run_conformance_mode(int argc, char** argv);
 
 } // namespace conclave

@@ -264,22 +264,25 @@ void pieces_are_disjoint_and_cover(const Subject& subject) {
   }
 }
 
-testkit::BoundStage bound_stage(const Subject& subject, const Model& model) {
+testkit::BoundStage bound_stage(const Model& model, testkit::Gradients gradients = testkit::Gradients::autograd) {
   const ModelSummary summary = require_ok(model.summarize({vocabulary, length}, Mesh()), "summarize()");
   if (summary.parameters > largest)
     throw CaseSkipped(std::to_string(summary.parameters) +
                       " parameters are too many to try: give smaller options with --with '{...}'");
-  (void)subject;
-  return require_ok(testkit::bind_stage(model, request_of(), 1), "bind()");
+  return require_ok(testkit::bind_stage(model, request_of(), 1, gradients), "bind()");
+}
+
+/// What training asks for: every loss has its part.
+StageInput training_input(const Batch& batch) {
+  return {.batch = &batch, .activations = {}, .loss = {.label_smoothing = 0.1, .z_loss = 1e-4}};
 }
 
 void forward_and_backward_are_finite(const Subject& subject) {
   testkit::FakeHost host(subject.in_training());
   const auto model = subject.make<Model>(host);
-  auto bound = bound_stage(subject, *model);
+  auto bound = bound_stage(*model);
   const Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);
-  const StageOutput output =
-      bound.stage->forward({.batch = &batch, .activations = {}, .loss = {.label_smoothing = 0.1, .z_loss = 1e-4}});
+  const StageOutput output = bound.stage->forward(training_input(batch));
   require(!output.local_losses.empty(), "the last stage gives no loss");
   for (const LocalLoss& loss : output.local_losses) {
     require(loss.sum.defined() && loss.sum.numel() == 1, "loss " + loss.name + " is no scalar");
@@ -307,7 +310,7 @@ void forward_and_backward_are_finite(const Subject& subject) {
 void forward_is_repeatable(const Subject& subject) {
   testkit::FakeHost host(subject.in_training());
   const auto model = subject.make<Model>(host);
-  auto bound = bound_stage(subject, *model);
+  auto bound = bound_stage(*model);
   const Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);
   std::vector<at::Tensor> buffers;
   for (const at::Tensor& buffer : bound.storage.buffers) buffers.push_back(buffer.clone());
@@ -319,11 +322,117 @@ void forward_is_repeatable(const Subject& subject) {
             "an evaluation changes buffer " + bound.description.buffers[i].name);
 }
 
+bool same(const at::Tensor& a, const at::Tensor& b) { return a.allclose(b, 1e-9, 1e-12); }
+
+/// Two micro-batches of one step through sinks give what autograd accumulates, in as many contributions as were announced.
+void gradients_reach_their_sinks(const Subject& subject) {
+  testkit::FakeHost host(subject.in_training());
+  const auto model = subject.make<Model>(host);
+  auto plain = bound_stage(*model);
+  auto bound = bound_stage(*model, testkit::Gradients::sinks);
+  for (const std::uint64_t micro_batch : {3, 4}) {
+    const Batch batch = testkit::random_batch(2, length, vocabulary, micro_batch, 5);
+    testkit::total_loss(plain.stage->forward(training_input(batch)), batch).backward();
+    for (const auto& sink : bound.sinks) sink->begin_last_micro_batch(); // counts anew
+    testkit::total_loss(bound.stage->forward(training_input(batch)), batch).backward();
+    bound.collect_gradients();
+    for (std::size_t i = 0; i < bound.sinks.size(); ++i)
+      require(bound.sinks[i]->received_in_last() <= bound.sinks[i]->expected,
+              bound.description.parameters[i].name + " gets " + std::to_string(bound.sinks[i]->received_in_last()) +
+                  " contributions in one backward pass; its ParamSpec announces " +
+                  std::to_string(bound.sinks[i]->expected));
+  }
+  for (std::size_t i = 0; i < bound.sinks.size(); ++i) {
+    bound.sinks[i]->finish();
+    const at::Tensor expected = plain.gradient(i), found = bound.gradient(i);
+    require(expected.defined() ? same(found, expected) : found.eq(0).all().item<bool>(),
+            "the sink of " + bound.description.parameters[i].name +
+                " holds another gradient than autograd gives without sinks");
+  }
+}
+
+/// Gradients by global name and place, so that layouts can be compared; shares of a tied parameter are summed.
+void add_gradients(const testkit::BoundStage& bound, std::map<std::string, at::Tensor>& gradients) {
+  for (std::size_t i = 0; i < bound.description.parameters.size(); ++i) {
+    const at::Tensor gradient = bound.gradient(i);
+    if (!gradient.defined()) continue;
+    for (const ParamPiece& piece : bound.description.parameters[i].pieces) {
+      at::Tensor part = gradient;
+      std::string place = piece.name;
+      for (std::size_t axis = 0; axis < piece.local.size.size(); ++axis)
+        part = part.narrow(static_cast<std::int64_t>(axis), piece.local.offset[axis], piece.local.size[axis]);
+      for (const std::int64_t offset : piece.global.offset) place += " " + std::to_string(offset);
+      at::Tensor& sum = gradients[place];
+      sum = sum.defined() ? sum.add(part) : part;
+    }
+  }
+}
+
+/// Two pipeline chunks, activations handed over by hand, against the model in one piece.
+void chunks_equal_the_whole(const Subject& subject) {
+  testkit::FakeHost host(subject.in_training());
+  const auto model = subject.make<Model>(host);
+  StageRequest request = request_of();
+  request.chunks = 2;
+  if (const auto made = model->make_stage(request); !made.ok() && made.error().code != Code::internal)
+    throw CaseSkipped("it cannot be cut in two: " + made.error().what);
+  auto whole = bound_stage(*model); // skips what is too large
+  auto first = require_ok(testkit::bind_stage(*model, request, 1), "bind() of chunk 0 of 2");
+  request.chunk = 1;
+  auto last = require_ok(testkit::bind_stage(*model, request, 1), "bind() of chunk 1 of 2");
+
+  const Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);
+  const StageOutput expected = whole.stage->forward(training_input(batch));
+  testkit::total_loss(expected, batch).backward();
+  StageOutput handed = first.stage->forward(training_input(batch));
+  require(handed.activations.defined() && handed.activations.dim() == 3 && handed.activations.size(0) == 2 &&
+              handed.activations.size(1) == length,
+          "the first of two chunks gives no activations of shape [B, S, width]");
+  StageInput input = training_input(batch);
+  input.activations = handed.activations.detach().requires_grad_(true);
+  const StageOutput output = last.stage->forward(input);
+  require(output.token_nll.defined() && same(output.token_nll, expected.token_nll),
+          "two chunks give another token_nll than one");
+  testkit::total_loss(output, batch).backward();
+  require(input.activations.grad().defined(), "the last chunk gives no gradient of its activations");
+  at::Tensor seed = handed.activations.mul(input.activations.grad()).sum();
+  if (!handed.local_losses.empty()) seed = seed.add(testkit::total_loss(handed, batch));
+  seed.backward();
+
+  std::map<std::string, at::Tensor> of_whole, of_chunks;
+  add_gradients(whole, of_whole);
+  add_gradients(first, of_chunks);
+  add_gradients(last, of_chunks);
+  require(of_whole.size() == of_chunks.size(), "two chunks have " + std::to_string(of_chunks.size()) +
+                                                   " pieces with a gradient, one has " +
+                                                   std::to_string(of_whole.size()));
+  for (const auto& [place, gradient] : of_whole) {
+    const auto found = of_chunks.find(place);
+    require(found != of_chunks.end() && same(found->second, gradient),
+            "the gradient of " + place + " is another one in two chunks");
+  }
+}
+
+void a_shut_gate_leaves_the_buffers(const Subject& subject) {
+  testkit::FakeHost host(subject.in_training());
+  const auto model = subject.make<Model>(host);
+  auto bound = bound_stage(*model);
+  if (bound.description.buffers.empty()) throw CaseSkipped("it has no buffers");
+  const Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);
+  (void)bound.stage->forward(training_input(batch)); // fills the counters
+  std::vector<at::Tensor> before;
+  for (const at::Tensor& buffer : bound.storage.buffers) before.push_back(buffer.clone());
+  bound.stage->update_buffers(testkit::make_gate(false, 1, at::kDouble));
+  for (std::size_t i = 0; i < before.size(); ++i)
+    require(bound.storage.buffers[i].equal(before[i]),
+            "update_buffers() changes " + bound.description.buffers[i].name + " although gate.apply is 0");
+}
+
 /// Padding counts nowhere: other tokens in it leave every real position alone.
 void padding_counts_nowhere(const Subject& subject) {
   testkit::FakeHost host(subject.in_training());
   const auto model = subject.make<Model>(host);
-  auto bound = bound_stage(subject, *model);
+  auto bound = bound_stage(*model);
   Batch batch = testkit::random_batch(2, length, vocabulary, 3, 5);
   const StageInput evaluation{.batch = &batch, .activations = {}, .loss = {}, .training = false};
   const at::Tensor first = bound.stage->forward(evaluation).token_nll.clone();
@@ -348,6 +457,9 @@ std::vector<Case> model_cases() {
           {"pieces are disjoint and cover", pieces_are_disjoint_and_cover},
           {"forward and backward are finite", forward_and_backward_are_finite},
           {"forward is repeatable", forward_is_repeatable},
+          {"gradients reach their sinks", gradients_reach_their_sinks},
+          {"two chunks equal the whole", chunks_equal_the_whole},
+          {"a shut gate leaves the buffers", a_shut_gate_leaves_the_buffers},
           {"padding counts nowhere", padding_counts_nowhere}};
 }
 

@@ -146,7 +146,25 @@ TEST(Rules, EachDropsItsOwnKindOfText) {
   EXPECT_EQ(verdict(repeat("keine deutschen Woerter zaehlen hier\n", 20), loose), "few-stop-words");
 }
 
+/// Words that occur once: of numbers from `begin` up to `end`.
+std::string words_of(int begin, int end) {
+  std::string text;
+  for (int i = begin; i < end; ++i)
+    text += std::string("word") + static_cast<char>('a' + i / 26) + static_cast<char>('a' + i % 26) + " ";
+  return text;
+}
+
 TEST(Rules, RepetitionDropsWhatRepeats) {
+  // Two of four paragraphs came before, but only two of 33 lines.
+  EXPECT_EQ(verdict(prose() + repeat("\nA paragraph of its own.\n", 3),
+                    testkit::map({{"max_top_ngrams", testkit::list({1, 1, 1})},
+                                  {"max_repeated_ngrams", testkit::list({1, 1, 1, 1, 1, 1})}})),
+            "repeated-paragraphs");
+  // A passage of 60 words twice among 100 others: no line, paragraph or short run of words stands out.
+  const std::string passage =
+      "The " + words_of(0, 60) + "\n" + words_of(60, 160) + "of \n" + words_of(0, 60) + "that\n";
+  EXPECT_EQ(verdict(passage), "repeated-ngrams");
+  EXPECT_EQ(verdict(passage, testkit::map({{"max_repeated_ngrams", testkit::list({1, 1, 1, 1, 1, 1})}})), "");
   EXPECT_EQ(verdict(repeat("The same line of words that people have\n", 20)), "repeated-lines");
   EXPECT_EQ(verdict(repeat("of the things and ", 40)), "top-ngram");
 }

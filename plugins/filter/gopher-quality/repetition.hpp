@@ -16,7 +16,7 @@ struct SegmentRepetition {
   double characters = 0; ///< characters of repeated items over those of all
 };
 
-/// A set of 64-bit hashes with a count and a sum for each, emptied without giving back memory.
+/// A map from 64-bit hashes to a count and one number more, emptied without giving back memory.
 class HashCounter {
  public:
   struct Slot {

@@ -52,7 +52,6 @@ Json common(const Config& c, const ModelShape& shape, const SpecialTokens& speci
   json["bos_token_id"] = id(special.beginning);
   json["eos_token_id"] = id(special.end);
   json["pad_token_id"] = id(special.padding);
-  json["torch_dtype"] = "float32";
   return json;
 }
 

@@ -49,8 +49,10 @@ void validate(const Config& c, OptionReport& report) {
                  "set hierarchy.window to the number of tokens that they see");
   }
   if (c.router.bias_update_rate > 0 && c.router.balance_loss > 0.001) {
-    report.hint("router", "bias balancing together with a balance loss of " + std::to_string(c.router.balance_loss),
-                "DeepSeek-V3 uses 1e-4 or less beside the bias");
+    report.hint(
+        "router",
+        "bias balancing together with a balance loss of " + detail::Codec<double>::render(c.router.balance_loss),
+        "DeepSeek-V3 uses 1e-4 or less beside the bias");
   }
 }
 

@@ -21,6 +21,7 @@ constexpr const char* bold = "\x1b[1m";
 constexpr const char* reset = "\x1b[0m";
 // A terminal shows no more; a fast CPU run makes hundreds of steps a second.
 constexpr std::chrono::milliseconds redraw_interval{100};
+constexpr double smoothing = 0.05; // weight of the newest step in the pace
 
 std::string_view environment(const char* name) {
   const char* value = std::getenv(name);
@@ -74,19 +75,24 @@ Status Console::start(const RunInfo& run) {
   if (run.parameters > 0) line += ", " + short_number(static_cast<double>(run.parameters)) + " parameters";
   if (run.active_parameters > 0 && run.active_parameters != run.parameters)
     line += " (" + short_number(static_cast<double>(run.active_parameters)) + " active)";
-  return write_line((colour_ ? bold : "") + line + (colour_ ? reset : ""));
+  // A console that nobody reads any more is no reason not to train: the first report's error switches this monitor off.
+  (void)write_line((colour_ ? bold : "") + line + (colour_ ? reset : ""));
+  return {};
 }
 
 void Console::update_rates(const StepReport& report) {
   progress_.step = report.step;
   const double seconds = report.value("step_seconds", 0);
-  if (std::isfinite(seconds) && seconds > 0) {
-    // The first step of an attempt warms caches and allocators: it does not foretell the others.
-    const bool settled = report.step > first_step_ + 1;
-    seconds_ = seconds_ > 0 && report.step > first_step_ + 2 ? 0.95 * seconds_ + 0.05 * seconds : seconds;
-    progress_.seconds_left = settled ? seconds_ * static_cast<double>(progress_.total - progress_.step) : -1;
-  }
-  progress_.tokens_per_second = report.value("tokens_per_second", 0);
+  if (!std::isfinite(seconds) || seconds <= 0) return;
+  const double tokens = seconds * report.value("tokens_per_second", 0);
+  // The first step of an attempt warms caches and allocators: it does not foretell the others.
+  const bool settled = report.step > first_step_ + 1;
+  const double weight = seconds_ > 0 && report.step > first_step_ + 2 ? smoothing : 1;
+  seconds_ += weight * (seconds - seconds_);
+  tokens_ += weight * (tokens - tokens_);
+  // One pace for both, so that the tokens that are left over the rate are the time that is left.
+  progress_.tokens_per_second = tokens_ / seconds_;
+  progress_.seconds_left = settled ? seconds_ * static_cast<double>(progress_.total - progress_.step) : -1;
 }
 
 bool Console::plain_due(std::int64_t step, Clock::time_point now) const {

@@ -50,8 +50,8 @@ class Console final : public Monitor {
   Progress progress_;
   std::int64_t first_step_ = 0;
   Clock::time_point last_shown_{};
-  bool shown_ = false; ///< the first step of the attempt was
-  double seconds_ = 0; ///< of a step, smoothed
+  bool shown_ = false;              ///< the first step of the attempt was
+  double seconds_ = 0, tokens_ = 0; ///< of a step, smoothed alike
 };
 
 } // namespace conclave::console

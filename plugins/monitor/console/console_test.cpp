@@ -183,6 +183,29 @@ TEST(Console, EveryStepWithoutAnInterval) {
   EXPECT_EQ(count(run(Captured::Kind::pipe, testkit::map({{"interval", "1h"}})), "loss"), 2u); // the first and the last
 }
 
+TEST(Console, RateAndTimeLeftAreOfOnePace) {
+  testkit::FakeHost host;
+  const auto made =
+      testkit::make<Monitor>(testkit::this_library("monitor/console"), host, testkit::map({{"every", 1}}));
+  ASSERT_TRUE(made.ok());
+  Captured captured(Captured::Kind::pipe);
+  RunInfo info;
+  info.total_steps = 200;
+  EXPECT_TRUE((*made)->start(info).ok());
+  for (std::int64_t step = 1; step <= 100; ++step) {
+    StepReport report = report_of(step); // 24690 tokens in 2 s
+    if (step == 100) {                   // and one step that took ten times as long
+      report.metrics[4].value = 1234.5;
+      report.metrics[5].value = 20;
+    }
+    EXPECT_TRUE((*made)->step(report).ok());
+  }
+  const std::string text = captured.text();
+  // 0.95 * 2 s + 0.05 * 20 s = 2.9 s: 24690 / 2.9 tokens a second, 100 * 2.9 s left.
+  EXPECT_EQ(count(text, "8.51k tok/s  ETA 4m50s"), 1u) << text;
+  EXPECT_EQ(count(text, "12.3k tok/s  ETA 3m"), 19u) << text; // 101 to 119 steps left
+}
+
 TEST(Console, RedrawsOneLineOnATerminal) {
   ::setenv("TERM", "xterm", 1);
   ::unsetenv("NO_COLOR");

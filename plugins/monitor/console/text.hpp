@@ -16,11 +16,11 @@ std::string short_time(double seconds);
 
 struct Progress {
   std::int64_t step = 0, total = 0;
-  double tokens_per_second = 0;
-  double seconds_left = -1; ///< negative: not known yet
+  double tokens_per_second = 0; ///< smoothed over the last steps, as is the time left
+  double seconds_left = -1;     ///< negative: not known yet
 };
 
-/// `loss 3.21  nll 3.05  lr 1.0e-04  grad 0.85  12.3k tok/s`, with what the report has, and `skipped` when nothing was applied.
+/// `loss 3.21  nll 3.05  lr 1.0e-04  grad 0.85  12.3k tok/s`, with what the report has, and `SKIPPED` when nothing was applied.
 std::string step_text(const StepReport& report, const Progress& progress);
 
 /// At most `width` columns: a percentage, a bar where there is room, the step, the texts, the time left.

@@ -64,10 +64,11 @@ Status Jsonl::evaluation(const EvaluationReport& report) {
                            .text());
 }
 
+Status Jsonl::flush() { return file_->sync(); }
+
 Status Jsonl::checkpoint(std::int64_t step, const std::string& path) {
-  CONCLAVE_RETURN_IF_ERROR(file_->append(
-      Row().add("event", "checkpoint").add("step", step).add("attempt", attempt_).add("path", path).text()));
-  return file_->sync(); // rows up to a checkpoint are as durable as the checkpoint
+  return file_->append(
+      Row().add("event", "checkpoint").add("step", step).add("attempt", attempt_).add("path", path).text());
 }
 
 Status Jsonl::finish(int exit_code) {

@@ -27,6 +27,7 @@ class Jsonl final : public Monitor {
   Status start(const RunInfo& run) override;
   Status step(const StepReport& report) override;
   Status evaluation(const EvaluationReport& report) override;
+  Status flush() override;
   Status checkpoint(std::int64_t step, const std::string& path) override;
   Status finish(int exit_code) override;
 

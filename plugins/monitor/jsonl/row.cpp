@@ -8,28 +8,10 @@
 #include <memory>
 #include <set>
 
+#include "conclave/datakit/utf8.hpp"
+
 namespace conclave::jsonl {
 namespace {
-
-/// Length of the UTF-8 sequence at the start of `text`, 0 when there is none (RFC 3629: no surrogates, no overlong forms).
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto tail = [&](std::size_t i) { return i < text.size() && (byte(i) & 0xc0) == 0x80; };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return tail(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    if (!tail(1) || !tail(2)) return 0;
-    if ((first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f)) return 0;
-    return 3;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    if (!tail(1) || !tail(2) || !tail(3)) return 0;
-    if ((first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) > 0x8f)) return 0;
-    return 4;
-  }
-  return 0;
-}
 
 /// Values under their label values; a leaf holds a number, an inner node holds nodes in the order of their arrival.
 struct Tree {
@@ -70,22 +52,16 @@ std::string number_text(double value) {
 std::string string_text(std::string_view text) {
   constexpr char digits[] = "0123456789abcdef";
   std::string out = "\"";
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    const char c = text.front();
-    if (length == 0)
-      out += "\xef\xbf\xbd";
-    else if (length > 1)
-      out += text.substr(0, length);
-    else if (c == '"' || c == '\\')
-      (out += '\\') += c;
-    else if (c == '\n')
+  for (std::size_t at = 0; at < text.size();) {
+    const char32_t code = datakit::decode(text, at);
+    if (code == '"' || code == '\\')
+      (out += '\\') += static_cast<char>(code);
+    else if (code == '\n')
       out += "\\n";
-    else if (static_cast<unsigned char>(c) < 0x20)
-      ((out += "\\u00") += digits[c >> 4]) += digits[c & 15];
+    else if (code < 0x20)
+      ((out += "\\u00") += digits[code >> 4]) += digits[code & 15];
     else
-      out += c;
-    text.remove_prefix(length == 0 ? 1 : length);
+      datakit::append_utf8(code, out);
   }
   return out + '"';
 }

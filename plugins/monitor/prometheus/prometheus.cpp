@@ -2,10 +2,8 @@
 
 #include "prometheus.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <exception>
-#include <map>
 #include <thread>
 
 #include "conclave/signal_mask.hpp"
@@ -160,32 +158,14 @@ void PrometheusMonitor::export_metric(const Metric& metric) {
   exporter_.gauge(default_name(metric), "Reported by the run as " + name + ".", value);
 }
 
-void PrometheusMonitor::export_imbalance(const StepReport& report) {
-  struct Load {
-    double sum = 0, max = 0;
-    int count = 0;
-  };
-  std::map<std::string, Load> layers;
-  for (const Metric& metric : report.metrics) {
-    if (metric.name != "expert_load" || metric.labels.size() != 2 || metric.labels[0].first != "layer") continue;
-    Load& load = layers[metric.labels[0].second];
-    load.sum += metric.value;
-    load.max = std::max(load.max, metric.value);
-    ++load.count;
-  }
-  for (const auto& [layer, load] : layers)
-    if (load.sum > 0)
-      exporter_.gauge("conclave_expert_load_max_ratio",
-                      "Load of the fullest expert over the mean load; 1 is perfect balance.",
-                      load.max * load.count / load.sum, {{"layer", layer}});
-}
-
 Status PrometheusMonitor::step(const StepReport& report) {
   exporter_.gauge("conclave_step", "Batches seen.", static_cast<double>(report.step));
   exporter_.gauge("conclave_last_step_timestamp_seconds", "When the last step was reported, in Unix time.",
                   unix_time());
   for (const Metric& metric : report.metrics) export_metric(metric);
-  export_imbalance(report);
+  for (const Metric& ratio : report.expert_imbalance())
+    exporter_.gauge("conclave_" + ratio.name, "Load of the fullest expert over the mean load; 1 is perfect balance.",
+                    ratio.value, ratio.labels);
   if (exporter_.refused() > 0 && !warned_) {
     warned_ = true;
     host_.log(LogLevel::warning, "more than " + std::to_string(options_.max_series.value) +

@@ -49,7 +49,6 @@ class PrometheusMonitor final : public Monitor {
   Status listen(Endpoint endpoint);
   void stop() noexcept;
   void export_metric(const Metric& metric);
-  void export_imbalance(const StepReport& report);
 
   HostContext& host_;
   Options options_;

@@ -10,7 +10,8 @@ namespace conclave::tensorboard {
 namespace {
 
 constexpr const char* hparams = "hparams";
-constexpr std::uint64_t float_type = 1; // DT_FLOAT
+constexpr std::uint64_t float_type = 1;        // DT_FLOAT
+constexpr std::uint64_t session_log_start = 1; // SessionLog.START
 
 /// Summary with one empty tensor whose metadata carries the page's own message.
 std::string hparams_event(double wall_time, const char* tag, const Message& content) {
@@ -68,6 +69,11 @@ Message& Message::bytes(int field, std::string_view value) {
 }
 
 std::string version_event(double wall_time) { return Message().real64(1, wall_time).bytes(3, "brain.Event:2").data(); }
+
+std::string restart_event(double wall_time, std::int64_t step) {
+  const Message log = Message().integer(1, session_log_start);
+  return Message().real64(1, wall_time).integer(2, static_cast<std::uint64_t>(step)).message(7, log).data();
+}
 
 std::string scalars_event(double wall_time, std::int64_t step,
                           const std::vector<std::pair<std::string, float>>& scalars) {

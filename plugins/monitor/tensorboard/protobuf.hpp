@@ -35,6 +35,8 @@ class Message {
 
 /// The first record of every file.
 std::string version_event(double wall_time);
+/// A session starts at `step`: readers drop what earlier files of the folder hold from that step on.
+std::string restart_event(double wall_time, std::int64_t step);
 /// One event with a simple value for each tag.
 std::string scalars_event(double wall_time, std::int64_t step,
                           const std::vector<std::pair<std::string, float>>& scalars);

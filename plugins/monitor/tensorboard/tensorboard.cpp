@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <system_error>
 
 #include "protobuf.hpp"
@@ -32,26 +31,6 @@ std::string file_name(double wall_time, std::int64_t attempt) {
 bool is_per_expert(const Metric& metric) {
   return std::any_of(metric.labels.begin(), metric.labels.end(),
                      [](const auto& label) { return label.first == "expert"; });
-}
-
-/// The fullest expert's load over the mean load, for each layer; 1 is perfect balance.
-void add_imbalance(const std::vector<Metric>& metrics, std::vector<std::pair<std::string, float>>& scalars) {
-  struct Load {
-    double sum = 0, max = 0;
-    int count = 0;
-  };
-  std::map<std::string, Load> layers;
-  for (const Metric& metric : metrics) {
-    if (metric.name != "expert_load" || metric.labels.size() != 2 || metric.labels[0].first != "layer") continue;
-    Load& load = layers[metric.labels[0].second];
-    load.sum += metric.value;
-    load.max = std::max(load.max, metric.value);
-    ++load.count;
-  }
-  for (const auto& [layer, load] : layers)
-    if (load.sum > 0)
-      scalars.emplace_back("train/expert_load_max_ratio/" + layer,
-                           static_cast<float>(load.max * load.count / load.sum));
 }
 
 } // namespace
@@ -94,6 +73,8 @@ Status Tensorboard::start(const RunInfo& run) {
   file_ = std::move(created);
   total_steps_ = run.total_steps;
   CONCLAVE_RETURN_IF_ERROR(file_->append(version_event(time)));
+  if (run.attempt > 0) // what an earlier attempt wrote from there on is computed again
+    CONCLAVE_RETURN_IF_ERROR(file_->append(restart_event(time, run.first_step + 1)));
   if (options_.hparams)
     CONCLAVE_RETURN_IF_ERROR(file_->append(session_start_event(time, run.settings, run.config_hash_without_seed)));
   return {};
@@ -105,7 +86,8 @@ Status Tensorboard::step(const StepReport& report) {
   for (const Metric& metric : report.metrics)
     if (options_.experts || !is_per_expert(metric))
       scalars.emplace_back(tag_of("train", metric), static_cast<float>(metric.value));
-  add_imbalance(report.metrics, scalars);
+  for (const Metric& ratio : report.expert_imbalance())
+    scalars.emplace_back(tag_of("train", ratio), static_cast<float>(ratio.value));
   return file_->append(scalars_event(now(), report.step, scalars));
 }
 
@@ -115,6 +97,8 @@ Status Tensorboard::evaluation(const EvaluationReport& report) {
     scalars.emplace_back(tag_of("evaluation", metric), static_cast<float>(metric.value));
   return file_->append(scalars_event(now(), report.step, scalars));
 }
+
+Status Tensorboard::flush() { return file_ ? file_->sync() : Status{}; }
 
 Status Tensorboard::finish(int exit_code) {
   if (!file_) return {};

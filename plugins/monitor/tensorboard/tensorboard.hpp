@@ -29,6 +29,7 @@ class Tensorboard final : public Monitor {
   Status start(const RunInfo& run) override;
   Status step(const StepReport& report) override;
   Status evaluation(const EvaluationReport& report) override;
+  Status flush() override;
   Status finish(int exit_code) override;
 
  private:

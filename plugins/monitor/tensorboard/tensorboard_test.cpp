@@ -154,8 +154,15 @@ TEST(Tensorboard, WritesOneFileForEachAttempt) {
   Running again;
   again.info.directory = run.info.directory;
   again.info.attempt = 1;
+  again.info.first_step = 2;
   ASSERT_TRUE(again.monitor->start(again.info).ok());
-  EXPECT_EQ(run.files().size(), 2u);
+  const auto files = run.files();
+  ASSERT_EQ(files.size(), 2u);
+  const auto resumed = payloads(content(std::max(files[0], files[1])));
+  ASSERT_EQ(resumed.size(), 3u); // version, restart, session start
+  EXPECT_EQ(hex(resumed[1]).substr(18),
+            "1003"
+            "3a020801"); // step 3, SessionLog {START}
 }
 
 TEST(Tensorboard, ThinsOutButKeepsTheLastStep) {

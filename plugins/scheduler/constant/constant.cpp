@@ -14,10 +14,17 @@ OptionTable option_table() {
       .opt("warmup", &Options::warmup)
       .doc("Steps of linear warm-up, as a number or a share of all steps.")
       .opt("steps", &Options::steps)
-      .doc("How long it lasts when `next` follows, as a number or a share of all steps.")
+      .doc("How long it lasts when `next` follows, as a number or a share of all steps; `next` needs less than all.")
       .plugin("next", &Options::next)
       .doc("Scheduler of the remaining steps.")
       .build();
+}
+
+Result<std::shared_ptr<Constant>> Constant::make(HostContext& host, const Options& options) {
+  if (options.next && options.steps.fraction >= 1)
+    return invalid("`steps` is all of the run, which leaves nothing to `next`",
+                   "give the steps of this part, e.g. steps: 1k or steps: 10%");
+  return std::make_shared<Constant>(host, options);
 }
 
 std::int64_t Constant::warmup_steps(const ScheduleExtent& extent) const {

@@ -25,6 +25,8 @@ OptionTable option_table();
 class Constant final : public Scheduler {
  public:
   Constant(HostContext&, const Options& options) : options_(options) {}
+  /// Refuses a chain whose next schedule would get nothing: only here is it known whether there is one.
+  static Result<std::shared_ptr<Constant>> make(HostContext& host, const Options& options);
   [[nodiscard]] double learning_rate(std::int64_t step, const ScheduleExtent& extent) const override;
   [[nodiscard]] std::int64_t warmup_steps(const ScheduleExtent& extent) const override;
 

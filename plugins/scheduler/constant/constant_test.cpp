@@ -21,5 +21,16 @@ TEST(Schedule, HandsOverToTheNext) {
   EXPECT_DOUBLE_EQ(chain->learning_rate(99, {100, 1.0}), 0.5);
 }
 
+TEST(Schedule, RefusesToHandOverNothing) {
+  testkit::FakeHost host;
+  const auto next = make_scheduler(id);
+  for (const Value& with : {Value{}, testkit::map({{"steps", "100%"}})}) {
+    const auto made = testkit::make<Scheduler>(testkit::this_library(id), host, with, {{"next", next}});
+    ASSERT_FALSE(made.ok());
+    EXPECT_EQ(made.error().code, Code::invalid_argument);
+    EXPECT_NE(made.error().fix.find("steps: 10%"), std::string::npos);
+  }
+}
+
 } // namespace
 } // namespace conclave::testing

@@ -4,8 +4,6 @@
 
 #include <simdjson.h>
 
-#include <algorithm>
-#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -135,19 +133,7 @@ OptionTable jsonl_options() {
 JsonlSource::JsonlSource(HostContext&, const JsonlOptions& options)
     : options_(options), shards_([this]() -> Result<std::vector<datakit::FileShard>> {
         CONCLAVE_ASSIGN(auto files, datakit::list_files(options_));
-        std::vector<datakit::FileShard> shards;
-        std::vector<datakit::FileEntry> small;
-        for (datakit::FileEntry& file : files) {
-          CONCLAVE_ASSIGN(const bool compressed, datakit::is_compressed(file.path));
-          if (compressed || file.bytes <= shard_bytes) {
-            small.push_back(std::move(file));
-            continue;
-          }
-          CONCLAVE_ASSIGN(const auto cuts, datakit::cut_positions(file, shard_bytes, "\n"));
-          std::ranges::move(datakit::cut_file(file, cuts), std::back_inserter(shards));
-        }
-        std::ranges::move(datakit::group_files(std::move(small), shard_bytes / 4), std::back_inserter(shards));
-        return shards;
+        return datakit::cut_or_group(std::move(files), shard_bytes, shard_bytes / 4, "\n");
       }) {}
 
 Result<std::unique_ptr<ShardReader>> JsonlSource::open(const ShardInfo& shard) {

@@ -2,8 +2,6 @@
 
 #include "text_source.hpp"
 
-#include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "splitter.hpp"
@@ -96,19 +94,7 @@ Result<std::vector<datakit::FileShard>> TextSource::list() const {
   CONCLAVE_ASSIGN(auto files, datakit::list_files(options_));
   if (options_.per_document == PerDocument::file) return datakit::group_files(std::move(files), shard_bytes);
   // Where documents are paragraphs anyway, a big plain file is read by several workers.
-  std::vector<datakit::FileShard> shards;
-  std::vector<datakit::FileEntry> small;
-  for (datakit::FileEntry& file : files) {
-    CONCLAVE_ASSIGN(const bool compressed, datakit::is_compressed(file.path));
-    if (compressed || file.bytes <= shard_bytes) {
-      small.push_back(std::move(file));
-      continue;
-    }
-    CONCLAVE_ASSIGN(const auto cuts, datakit::cut_positions(file, shard_bytes, "\n\n"));
-    std::ranges::move(datakit::cut_file(file, cuts), std::back_inserter(shards));
-  }
-  std::ranges::move(datakit::group_files(std::move(small), shard_bytes), std::back_inserter(shards));
-  return shards;
+  return datakit::cut_or_group(std::move(files), shard_bytes, shard_bytes, "\n\n");
 }
 
 Result<std::unique_ptr<ShardReader>> TextSource::open(const ShardInfo& shard) {

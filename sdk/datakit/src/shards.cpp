@@ -2,6 +2,8 @@
 
 #include "conclave/datakit/shards.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "conclave/datakit/byte_stream.hpp"
@@ -70,6 +72,23 @@ Result<std::vector<std::int64_t>> cut_positions(const FileEntry& file, std::int6
   }
   cuts.push_back(file.bytes);
   return cuts;
+}
+
+Result<std::vector<FileShard>> cut_or_group(std::vector<FileEntry> files, std::int64_t shard_bytes,
+                                            std::int64_t group_bytes, std::string_view separator) {
+  std::vector<FileShard> shards;
+  std::vector<FileEntry> others;
+  for (FileEntry& file : files) {
+    CONCLAVE_ASSIGN(const bool compressed, is_compressed(file.path));
+    if (compressed || file.bytes <= shard_bytes) {
+      others.push_back(std::move(file));
+      continue;
+    }
+    CONCLAVE_ASSIGN(const auto cuts, cut_positions(file, shard_bytes, separator));
+    std::ranges::move(cut_file(file, cuts), std::back_inserter(shards));
+  }
+  std::ranges::move(group_files(std::move(others), group_bytes), std::back_inserter(shards));
+  return shards;
 }
 
 Status FileShards::ensure() {

@@ -93,9 +93,9 @@ std::int64_t count_characters(std::string_view text) noexcept {
 bool is_valid_utf8(std::string_view text) noexcept {
   std::size_t position = 0;
   while (position < text.size()) {
-    const std::size_t start = position;
-    // A genuine U+FFFD is three bytes long; a replaced byte is one.
-    if (decode(text, position) == replacement_character && position - start == 1) return false;
+    const Utf8Step step = step_utf8(text, position);
+    if (!step.valid) return false;
+    position += step.length;
   }
   return true;
 }

@@ -1,4 +1,4 @@
-// Batch and StepPlan: the tokens of one micro-step, and the micro-steps of one step.
+// Batch: the tokens of one micro-step, on the stage's device.
 //
 // B is the number of sequences of this rank's micro-batch, S the padded length, the same on every rank in a micro-step.
 // Padding is on the right, so a causal model never attends to it from a real token; it counts in no loss and no statistic.
@@ -7,7 +7,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <vector>
 
 namespace conclave {
 
@@ -19,19 +18,9 @@ struct Batch {
   at::Tensor position_ids; ///< [B, S] int64: position within its document or sequence, as `data.batching` says
   at::Tensor segment_ids;  ///< [B, S] int32: attention stays within equal ids; undefined: within the sequence
   at::Tensor domains;      ///< [B] int64: index of the sequence's domain
-  /// Of the whole global batch, over all ranks and micro-steps; the same on every rank.
-  std::int64_t global_loss_tokens = 0;
-  std::int64_t global_sequences = 0;
-};
-
-struct MicroStep {
-  std::int64_t padded_length = 0;
-  std::vector<std::int64_t> samples; ///< ids in the prepared index, this rank's
-};
-
-struct StepPlan {
-  std::int64_t batch_index = 0;
-  std::vector<MicroStep> micro_steps;
+  /// Of the whole global batch, over all ranks and micro-steps; the same on every rank. They differ from step to step while
+  /// the shapes do not, so a stage's forward pass must not compute with them: the host divides by them when it seeds the
+  /// backward pass (LocalLoss::normaliser).
   std::int64_t global_loss_tokens = 0;
   std::int64_t global_sequences = 0;
 };

@@ -36,14 +36,16 @@ class HostContext {
 
   /// check: no data, device or network may be touched. prepare: CPU only. train: everything.
   [[nodiscard]] virtual Phase phase() const noexcept = 0;
-  /// The id that the instance was made under, and the name it has in the experiment (its id when it has none).
+  /// The id that the instance was made under, and its own name: the dotted key of its block in the experiment, e.g.
+  /// `data.domains.web.source`, `data.filters.near` or `scheduler.with.next`. Two blocks never share one; the instances of
+  /// one block (one filter for each worker) do.
   [[nodiscard]] virtual const std::string& plugin_id() const noexcept = 0;
   [[nodiscard]] virtual const std::string& instance_name() const noexcept = 0;
 
   /// [any-thread] Writes to the console and the rank's log, prefixed with the plugin's id.
   virtual void log(LogLevel level, std::string_view text) noexcept = 0;
 
-  /// The run's seed, and a stateless stream keyed by (seed, instance, name).
+  /// The run's seed, and a stateless stream keyed by (seed, instance_name(), name).
   [[nodiscard]] virtual std::uint64_t seed() const noexcept = 0;
   [[nodiscard]] RandomStream rng(std::string_view name) const;
 

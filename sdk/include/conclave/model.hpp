@@ -104,7 +104,8 @@ class Stage {
   virtual void wants_logits(bool on) { (void)on; }
 };
 
-/// The Hugging Face form of a model: config.json's text, and how our global names are called there.
+/// The Hugging Face form of a model: config.json's text (a JSON object; the host sets its `torch_dtype` to what it writes),
+/// and how our global names are called there.
 struct HuggingFaceForm {
   std::string config_json;
   std::function<std::string(const std::string& name)> rename;

@@ -33,6 +33,9 @@ struct StepReport {
   std::vector<Metric> metrics;
   /// Value of the unlabelled metric of that name, or `fallback`.
   [[nodiscard]] double value(const std::string& name, double fallback = 0) const;
+  /// `expert_load_max_ratio{layer}` of each layer with an `expert_load`: its fullest expert's load over the mean one; 1 is
+  /// perfect balance. In the order in which the layers come.
+  [[nodiscard]] std::vector<Metric> expert_imbalance() const;
 };
 
 /// Held-out results: one metric each for every domain and for all of them, e.g. nll{domain="code"}.
@@ -71,6 +74,9 @@ class Monitor : public Plugin {
     (void)report;
     return {};
   }
+  /// A checkpoint is about to be committed: make durable what was told so far. A run that goes on from it repeats none of
+  /// the steps before.
+  virtual Status flush() { return {}; }
   /// A checkpoint of that step is committed and verified.
   virtual Status checkpoint(std::int64_t step, const std::string& path) {
     (void)step, (void)path;

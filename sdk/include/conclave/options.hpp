@@ -34,7 +34,7 @@ namespace conclave {
 
 class Plugin;
 
-// ---- option types beyond bool, int, int64_t, double and std::string ----
+// ---- option types beyond bool, int, int64_t, uint64_t, double and std::string ----
 
 /// A count of things: accepts `100k`, `2M`, `1_000`, `3e6`. k, M, G, T are powers of 1000.
 struct Count {
@@ -85,7 +85,7 @@ struct Path {
 };
 
 /// A nested `{use: kind/name, with: {...}}` block whose plugin the host builds before the outer one and hands over.
-/// K is a kind's interface (Scheduler, Tokenizer, ...). Null when the block was left out.
+/// K is a kind's interface (Scheduler, Tokenizer, ...). Null when the block was left out; never null when required().
 template <class K>
 struct Child {
   std::shared_ptr<K> plugin;
@@ -122,9 +122,11 @@ const char* to_string(Affects affects) noexcept;
 
 struct OptionSpec;
 
-/// Where and how to bind. `experiment` is where relative paths of values without a file start.
+/// Where and how to bind.
 struct BindContext {
-  std::string base_directory;
+  std::string base_directory; ///< where relative paths of values without a file start
+  /// Some of what was written could not be read: what is missing is no error then, and validate() is not asked.
+  bool incomplete = false;
 };
 
 /// A nested plugin block found while binding; the host builds it and calls `assign` with the outer options object.
@@ -192,7 +194,8 @@ class OptionTable {
 
   /// Binds `with` (a map, or null for "all defaults") into `options`, which came from make(). Unknown keys (with a
   /// did-you-mean), missing required ones, wrong types and ranges, and validate()'s findings all go to `diagnostics`
-  /// under `key_prefix`. validate() runs only when nothing else was wrong.
+  /// under `key_prefix`. validate() runs only when nothing else was wrong. A null without a location stands for a deletion
+  /// that found nothing to delete, which is no error for a known key.
   void bind(const Value& with, const std::string& key_prefix, const BindContext& context, void* options,
             Diagnostics& diagnostics, std::vector<ChildRequest>& children) const;
 
@@ -236,6 +239,7 @@ struct Codec; // specialised below; an unsupported member type does not compile
 CONCLAVE_DECLARE_CODEC(bool, OptionType::boolean);
 CONCLAVE_DECLARE_CODEC(int, OptionType::integer);
 CONCLAVE_DECLARE_CODEC(std::int64_t, OptionType::integer);
+CONCLAVE_DECLARE_CODEC(std::uint64_t, OptionType::integer);
 CONCLAVE_DECLARE_CODEC(double, OptionType::real);
 CONCLAVE_DECLARE_CODEC(std::string, OptionType::text);
 CONCLAVE_DECLARE_CODEC(Path, OptionType::path);
@@ -249,9 +253,13 @@ CONCLAVE_DECLARE_CODEC(StepsOrFraction, OptionType::steps_or_fraction);
 /// Adds `expected a list / a map, found ...` and returns false when the kind is another one.
 bool expect_list(const Value& value, const std::string& key, Diagnostics& diagnostics);
 bool expect_map(const Value& value, const std::string& key, Diagnostics& diagnostics);
+/// Whether a plugin block may have a `name:`, as the items of a list do.
+enum class BlockName { refused, allowed };
 /// Reads a `{use, with}` block of that kind into `request` (without `assign`).
-bool parse_child(const Value& value, const std::string& key, const std::string& kind, Diagnostics& diagnostics,
-                 ChildRequest& request);
+bool parse_child(const Value& value, const std::string& key, const std::string& kind, BlockName name,
+                 const BindContext& context, Diagnostics& diagnostics, ChildRequest& request);
+/// True for a null that stands for a deletion which found nothing to delete.
+inline bool is_idle_deletion(const Value& value) { return value.is_null() && !value.where().file; }
 /// Index of the choice that `value` names, or -1 after a diagnostic with a did-you-mean.
 int parse_choice(const Value& value, const std::string& key, const OptionSpec& spec, Diagnostics& diagnostics);
 /// A YAML flow scalar: quoted when plain would read as something else.
@@ -296,7 +304,8 @@ struct Codec<std::map<std::string, T>> {
     std::map<std::string, T> parsed;
     bool good = true;
     for (const auto& member : value.members())
-      good &= Codec<T>::parse(member.value, key + "." + member.key, scope, parsed[member.key]);
+      if (!is_idle_deletion(member.value))
+        good &= Codec<T>::parse(member.value, key + "." + member.key, scope, parsed[member.key]);
     if (good) out = std::move(parsed);
     return good;
   }
@@ -420,11 +429,14 @@ class OptionTableBuilder {
     spec.kind = K::kind;
     spec.optional = true;
     spec.default_text = "null";
-    spec.parse = [member](const Value& value, const std::string& key, const OptionSpec& self, const BindContext&, void*,
-                          Diagnostics& diagnostics, std::vector<ChildRequest>& children) {
+    spec.parse = [member](const Value& value, const std::string& key, const OptionSpec& self,
+                          const BindContext& context, void*, Diagnostics& diagnostics,
+                          std::vector<ChildRequest>& children) {
       if (value.is_null()) return;
       ChildRequest request;
-      if (!detail::parse_child(value, key, self.kind, diagnostics, request)) return;
+      const bool good =
+          detail::parse_child(value, key, self.kind, detail::BlockName::refused, context, diagnostics, request);
+      if (!good && request.id.empty()) return; // else its options are worth binding: all errors at once
       request.assign = [member](void* object, std::shared_ptr<Plugin> child) {
         (static_cast<O*>(object)->*member).plugin = std::static_pointer_cast<K>(std::move(child));
       };
@@ -474,6 +486,7 @@ class OptionTableBuilder {
   }
   OptionTableBuilder& required() {
     last().required = true;
+    if (last().type == OptionType::plugin) last().optional = false; // a null child would be none at all
     last().default_text.clear();
     return *this;
   }

@@ -10,7 +10,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -62,7 +61,11 @@ struct ParamSpec {
   bool norm_owner = true; ///< this rank counts it in the global gradient norm
   DecayClass decay = DecayClass::decay;
   InitSpec init;
-  int contributions = 1;       ///< gradient contributions in one backward pass (2 for a tied embedding)
+  /// How often one backward pass calls GradSink::ready(): once for each operator call that takes the BoundParam, and once
+  /// for all uses of its value in plain autograd together. An embedding tied through two operators has 2, one tied in plain
+  /// autograd 1. A part under ops::recompute() runs a backward pass of its own, so its plain uses count once more. More
+  /// calls than this are an error of the model; fewer (a parameter that a pass leaves out) only make on_complete later.
+  int contributions = 1;
   bool full_precision = false; ///< the stage wants it in the master's type even when compute is bf16 or fp16
 };
 
@@ -86,29 +89,40 @@ struct BufferSpec {
 /// it (a fused op that knows the sink returns no gradient to autograd) or by the host's adapter for ordinary autograd.
 /// Communication overlap, sharding and split backward passes count on ready().
 ///
-/// Threading: the autograd thread of the stage; one contribution at a time.
+/// The host calls begin_step() before a step's first backward pass, begin_last_micro_batch() before its last one and
+/// finish() after that; whoever writes a contribution asks overwrite() and calls ready().
+///
+/// Threading: the autograd thread of the stage, one contribution at a time; the host's calls on the step thread.
 class GradSink {
  public:
   /// Main gradient: fp32 (fp64 in an fp64 run), the parameter's local shape, contiguous.
   at::Tensor gradient;
-  /// Contributions that one backward pass makes.
+  /// Contributions that one backward pass makes: ParamSpec::contributions.
   int expected = 1;
-  /// Called after the last expected contribution of the step's last micro-batch; may be empty.
+  /// Called exactly once in a step that does not fail: with the last expected contribution of the last micro-batch, or in
+  /// finish() when fewer came. `gradient` is then enqueued whole: what all micro-batches gave, 0 if nothing did. May be
+  /// empty.
   std::function<void()> on_complete;
 
   /// True: the next contribution must overwrite `gradient` (its content is stale); false: it must add to it.
   [[nodiscard]] bool overwrite() const noexcept { return overwrite_; }
   /// After each contribution has been written.
   void ready();
-  /// Called by the host before a step's first and before its last backward pass.
+
   void begin_step() noexcept;
   void begin_last_micro_batch() noexcept;
+  /// Zeroes a gradient that nothing contributed to, then calls on_complete unless ready() has.
+  void finish();
   /// Contributions since begin_step().
   [[nodiscard]] int received() const noexcept { return received_; }
+  /// Contributions since begin_last_micro_batch().
+  [[nodiscard]] int received_in_last() const noexcept { return received_in_last_; }
 
  private:
+  void complete();
   bool overwrite_ = true;
   bool last_ = false;
+  bool completed_ = false;
   int received_ = 0;
   int received_in_last_ = 0;
 };

@@ -25,10 +25,11 @@ class Scheduler : public Plugin {
   /// The learning rate of optimizer step `step`, 0-based: the first applied update uses step 0. Finite and >= 0 for
   /// every 0 <= step; past total_steps it stays defined.
   [[nodiscard]] virtual double learning_rate(std::int64_t step, const ScheduleExtent& extent) const = 0;
-  /// Steps of warm-up, for the hints of `check`; 0 when the notion does not apply.
+  static constexpr std::int64_t no_warmup = -1;
+  /// Steps of warm-up, for the hints of `check`: at least 0 where the schedule has that notion, no_warmup where not.
   [[nodiscard]] virtual std::int64_t warmup_steps(const ScheduleExtent& extent) const {
     (void)extent;
-    return 0;
+    return no_warmup;
   }
 };
 

@@ -1,7 +1,7 @@
 // Stateful: what a plugin keeps between steps and wants to find again after a resume.
 //
 // What this is: named scalars and raw arrays, written into the checkpoint's manifest and tensor files under the
-// instance's name. Model weights and optimizer states do not pass here; the host owns those (param.hpp, optimizer.hpp).
+// instance's name, which is the key of its block (HostContext::instance_name()). Model weights and optimizer states do not pass here; the host owns those (param.hpp, optimizer.hpp).
 // What this is not: a place for paths, times or anything that a changed machine would break.
 //
 // Threading: called on the step thread between updates. load() is called before the first step, with exactly what

@@ -1,5 +1,7 @@
 // Key functions of the tensor interfaces, and GradSink's counting.
 
+#include <utility>
+
 #include "conclave/model.hpp"
 #include "conclave/optimizer.hpp"
 #include "conclave/param.hpp"
@@ -17,6 +19,7 @@ Result<HuggingFaceForm> Model::hugging_face(const ModelShape&, const SpecialToke
 void GradSink::begin_step() noexcept {
   overwrite_ = true;
   last_ = false;
+  completed_ = false;
   received_ = 0;
   received_in_last_ = 0;
 }
@@ -29,7 +32,18 @@ void GradSink::begin_last_micro_batch() noexcept {
 void GradSink::ready() {
   overwrite_ = false;
   ++received_;
-  if (last_ && ++received_in_last_ == expected && on_complete) on_complete();
+  if (last_ && ++received_in_last_ == expected) complete();
+}
+
+void GradSink::finish() {
+  if (overwrite_) gradient.zero_();
+  overwrite_ = false;
+  complete();
+}
+
+void GradSink::complete() {
+  if (std::exchange(completed_, true)) return;
+  if (on_complete) on_complete();
 }
 
 } // namespace conclave

@@ -111,13 +111,19 @@ Bound bind_options(const OptionTable& table, const Value& with, const std::strin
 }
 
 Result<std::shared_ptr<Plugin>> make_plugin(const PluginDescriptor& descriptor, HostContext& host, const Value& with,
-                                            const Children& children) {
+                                            const Children& children, const MakeChild& make_child) {
   const std::string& id = descriptor.info.id;
-  try {
-    Bound bound = bind_options(descriptor.options, with);
-    if (!bound.ok()) return invalid("its options do not bind:\n" + bound.diagnostics.render(), {}, id);
-    for (const ChildRequest& request : bound.children)
+  Bound bound = bind_options(descriptor.options, with);
+  if (!bound.ok()) return invalid("its options do not bind:\n" + bound.diagnostics.render(), {}, id);
+  std::vector<std::shared_ptr<Plugin>> nested;
+  for (const ChildRequest& request : bound.children) {
+    if (!make_child)
       return invalid("option " + request.key + " is a nested plugin", "hand it over through `children`", id);
+    CONCLAVE_ASSIGN(std::shared_ptr<Plugin> made, make_child(request));
+    nested.push_back(std::move(made));
+  }
+  try {
+    for (std::size_t i = 0; i < nested.size(); ++i) bound.children[i].assign(bound.options.get(), nested[i]);
     for (const auto& [name, child] : children) {
       const OptionSpec* spec = descriptor.options.find(name);
       if (!spec || spec->type != OptionType::plugin)

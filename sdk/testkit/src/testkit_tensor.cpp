@@ -3,9 +3,11 @@
 #include "conclave/testkit_tensor.hpp"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <limits>
 #include <stdexcept>
 
 #include "conclave/random.hpp"
@@ -104,7 +106,26 @@ at::Tensor BoundStage::parameter(const std::string& name) const {
   throw std::out_of_range("no parameter is called " + name);
 }
 
-Result<BoundStage> bind_stage(const Model& model, const StageRequest& request, std::uint64_t seed) {
+void BoundStage::collect_gradients() {
+  for (std::size_t i = 0; i < sinks.size(); ++i) {
+    at::Tensor& arrived = storage.parameters[i].value.mutable_grad();
+    if (!arrived.defined()) continue;
+    GradSink& sink = *sinks[i];
+    if (sink.overwrite())
+      sink.gradient.copy_(arrived);
+    else
+      sink.gradient.add_(arrived);
+    arrived.reset();
+    sink.ready();
+  }
+}
+
+at::Tensor BoundStage::gradient(std::size_t i) const {
+  return sinks.empty() ? storage.parameters[i].value.grad() : sinks[i]->gradient;
+}
+
+Result<BoundStage> bind_stage(const Model& model, const StageRequest& request, std::uint64_t seed,
+                              Gradients gradients) {
   BoundStage bound;
   CONCLAVE_ASSIGN(bound.stage, model.make_stage(request));
   if (!bound.stage) return internal_error("make_stage() returned no stage");
@@ -113,6 +134,13 @@ Result<BoundStage> bind_stage(const Model& model, const StageRequest& request, s
     const at::ScalarType type = spec.full_precision ? request.master : request.compute;
     BoundParam parameter;
     parameter.value = initial_value(spec, seed).to(request.master).to(type).requires_grad_(true);
+    if (gradients == Gradients::sinks) {
+      GradSink& sink = *bound.sinks.emplace_back(std::make_unique<GradSink>());
+      sink.gradient = at::full(spec.shape, std::numeric_limits<double>::quiet_NaN(), request.master);
+      sink.expected = spec.contributions;
+      sink.begin_step();
+      parameter.sink = &sink;
+    }
     bound.storage.parameters.push_back(std::move(parameter));
   }
   for (const BufferSpec& spec : bound.description.buffers)

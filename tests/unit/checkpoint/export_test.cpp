@@ -37,7 +37,6 @@ class Export : public CheckpointTest {
 
 TEST_F(Export, WritesRenamedWeightsAndConfig) {
   request_.dtype = at::kBFloat16;
-  request_.generation_config_json = "{}";
   request_.write_tokenizer = [](const fs::path& folder) {
     std::ofstream(folder / "tokenizer.model") << "t";
     return Status{};
@@ -54,8 +53,24 @@ TEST_F(Export, WritesRenamedWeightsAndConfig) {
   EXPECT_EQ(written.entries[0].shape, (std::vector<std::int64_t>{64, 32}));
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(root / "hf")) names.push_back(entry.path().filename());
-  EXPECT_THAT(names, testing::UnorderedElementsAre("model.safetensors", "config.json", "generation_config.json",
-                                                   "tokenizer.model"));
+  EXPECT_THAT(names, testing::UnorderedElementsAre("model.safetensors", "config.json", "tokenizer.model"));
+}
+
+TEST_F(Export, TheConfigSaysWhatTypeTheWeightsAreIn) {
+  request_.form.config_json = R"({"model_type": "mixtral", "torch_dtype": "whatever"})";
+  for (const auto& [type, name] :
+       {std::pair{at::kFloat, "float32"}, {at::kBFloat16, "bfloat16"}, {at::kHalf, "float16"}}) {
+    request_.dtype = type;
+    request_.directory = root / "hf" / name;
+    ASSERT_TRUE(export_hugging_face(*reader_, request_).ok());
+    const auto config = nlohmann::json::parse(std::ifstream(request_.directory / "config.json"));
+    EXPECT_EQ(config, (nlohmann::json{{"model_type", "mixtral"}, {"torch_dtype", name}}));
+  }
+  request_.form.config_json = "[]";
+  request_.directory = root / "hf" / "bad";
+  const auto refused = export_hugging_face(*reader_, request_);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Code::internal);
 }
 
 TEST_F(Export, ShardsWithAnIndex) {

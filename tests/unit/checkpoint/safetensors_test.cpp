@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "checkpoint/dtypes.hpp"
+#include "checkpoint/verified_files.hpp"
 #include "fixture.hpp"
 
 namespace conclave::checkpoint_test {

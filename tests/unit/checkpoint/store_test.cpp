@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "fixture.hpp"
+#include "plugin/guard.hpp"
 
 namespace conclave::checkpoint_test {
 namespace {
@@ -224,6 +225,172 @@ TEST_F(Store, NeverRetiresTheNewestAndSurvivesAThrowingPolicy) {
   ASSERT_TRUE(store->wait().ok());
   EXPECT_THAT(steps_of(*store), testing::ElementsAre(2));
   EXPECT_EQ(warnings, 2);
+}
+
+TEST_F(Store, ThePolicyIsCalledUnderTheGuard) {
+  class Watching final : public CheckpointPolicy {
+   public:
+    [[nodiscard]] bool due(std::int64_t, std::int64_t) const override { return true; }
+    [[nodiscard]] std::vector<std::int64_t> retire(std::span<const CheckpointInfo>) const override {
+      const Breadcrumb crumb = current_breadcrumb();
+      seen = std::string(crumb.plugin ? crumb.plugin : "?") + " " + (crumb.call ? crumb.call : "?");
+      throw 7; // no std::exception
+    }
+    mutable std::string seen;
+  };
+  const auto policy = std::make_shared<Watching>();
+  CheckpointStore::Settings settings;
+  settings.policy = policy;
+  settings.policy_id = "checkpoint/watching";
+  std::vector<std::string> warnings;
+  settings.warn = [&](const Error& error) { warnings.push_back(error.where + ": " + error.what); };
+  auto store = open(settings);
+  ASSERT_TRUE(store->save(snapshot_of(1)).ok());
+  ASSERT_TRUE(store->wait().ok());
+  EXPECT_EQ(policy->seen, "checkpoint/watching retire");
+  EXPECT_THAT(warnings, testing::ElementsAre(testing::HasSubstr("checkpoint/watching: retire() threw")));
+}
+
+TEST_F(Store, GoingBackSetsLaterCheckpointsAside) {
+  CheckpointStore::Settings settings;
+  settings.policy = std::make_shared<KeepNewest>(2);
+  std::vector<std::string> warnings;
+  settings.warn = [&](const Error& error) { warnings.push_back(error.render()); };
+  auto store = open(settings);
+  for (const std::int64_t step : {4, 6, 8}) ASSERT_TRUE(store->save(snapshot_of(step)).ok());
+  EXPECT_THAT(*store->set_aside_after(8), testing::IsEmpty()); // nothing is later; waits for the save under way
+  EXPECT_THAT(steps_of(*store), testing::ElementsAre(6, 8));
+  ASSERT_TRUE(store->wait().ok());
+
+  const auto moved = store->set_aside_after(6);
+  ASSERT_TRUE(moved.ok()) << moved.error().render();
+  ASSERT_EQ(moved->size(), 1u);
+  EXPECT_EQ(moved->front().step, 8);
+  EXPECT_EQ(moved->front().path, root / "checkpoints" / "superseded-1-step-00000008");
+  EXPECT_THAT(steps_of(*store), testing::ElementsAre(6));
+  const auto aside = open_checkpoint(moved->front().path);
+  ASSERT_TRUE(aside.ok()) << aside.error().render();
+  expect_holds(**aside, 8);
+
+  // The new branch's saves are the newest now: the policy keeps them, and a resume takes them.
+  ASSERT_TRUE(store->save(snapshot_of(7)).ok());
+  ASSERT_TRUE(store->save(snapshot_of(8)).ok());
+  ASSERT_TRUE(store->wait().ok());
+  EXPECT_THAT(steps_of(*store), testing::ElementsAre(7, 8));
+  EXPECT_EQ((*store->open_latest({}))->step(), 8);
+  EXPECT_THAT(warnings, testing::IsEmpty());
+
+  // Going back again collides with nothing, and a store that is opened removes nothing of it.
+  const auto again = store->set_aside_after(0);
+  ASSERT_TRUE(again.ok()) << again.error().render();
+  ASSERT_EQ(again->size(), 2u);
+  EXPECT_EQ(again->front().path, root / "checkpoints" / "superseded-2-step-00000007");
+  EXPECT_EQ(again->back().path, root / "checkpoints" / "superseded-2-step-00000008");
+  store.reset();
+  store = open(settings);
+  EXPECT_THAT(steps_of(*store), testing::IsEmpty());
+  EXPECT_EQ(std::distance(fs::directory_iterator(root / "checkpoints"), {}), 3);
+  for (const auto& entry : fs::directory_iterator(root / "checkpoints"))
+    EXPECT_TRUE(open_checkpoint(entry.path()).ok()) << entry.path();
+  EXPECT_THAT(warnings, testing::IsEmpty());
+}
+
+TEST_F(Store, SettingAsideThatWasCutShortIsTakenUpAgain) {
+  auto store = open();
+  for (const std::int64_t step : {1, 2, 3, 4}) ASSERT_TRUE(store->save(snapshot_of(step)).ok());
+  ASSERT_TRUE(store->wait().ok());
+  // Killed after the first rename: the newest is aside, and what is left is the beginning of the old branch.
+  fs::rename(folder(4), root / "checkpoints" / "superseded-12-step-00000004");
+  fs::create_directory(root / "checkpoints" / "superseded-of-mine"); // somebody's own
+  store = open();
+  EXPECT_THAT(steps_of(*store), testing::ElementsAre(1, 2, 3));
+  ASSERT_TRUE(store->set_aside_after(1).ok());
+  EXPECT_THAT(steps_of(*store), testing::ElementsAre(1));
+  for (const char* name : {"superseded-12-step-00000004", "superseded-13-step-00000003", "superseded-13-step-00000002"})
+    EXPECT_TRUE(open_checkpoint(root / "checkpoints" / name).ok()) << name;
+}
+
+TEST_F(Store, BeforeCommitSeesEveryByteAndNoManifest) {
+  CheckpointStore::Settings settings;
+  std::vector<std::int64_t> called;
+  bool manifest = false;
+  std::vector<std::string> names;
+  settings.before_commit = [&](std::int64_t step) -> Status {
+    called.push_back(step);
+    names.clear();
+    for (const fs::path& file : files_below(folder(step))) names.push_back(file.filename().string());
+    manifest = manifest || fs::exists(folder(step) / "manifest.json");
+    return {};
+  };
+  settings.committed = [&](const CheckpointEntry& entry) { EXPECT_EQ(called.back(), entry.step); };
+  auto store = open(settings);
+  for (const std::int64_t step : {1, 2}) ASSERT_TRUE(store->save(snapshot_of(step)).ok());
+  ASSERT_TRUE(store->wait().ok());
+  EXPECT_THAT(called, testing::ElementsAre(1, 2));
+  EXPECT_FALSE(manifest);
+  EXPECT_THAT(names, testing::UnorderedElementsAre("tensors-00001.safetensors", "resolved.yaml"));
+}
+
+TEST_F(Store, AnErrorBeforeTheCommitFailsTheSaveAndLosesNothing) {
+  CheckpointStore::Settings settings;
+  int mode = 0;
+  settings.before_commit = [&](std::int64_t) -> Status {
+    if (mode == 1) return storage_error("the rows are not on the disk", "free space", "metrics.jsonl");
+    if (mode == 2) throw std::runtime_error("thrown");
+    return {};
+  };
+  auto store = open(settings);
+  ASSERT_TRUE(store->save(snapshot_of(5)).ok());
+  ASSERT_TRUE(store->wait().ok());
+  for (mode = 1; mode <= 2; ++mode)
+    for (const std::int64_t step : {5, 6}) { // over one that is there, and a new one
+      Snapshot other = snapshot_of(step);
+      other.tensors[0].value = other.tensors[0].value.add(100);
+      ASSERT_TRUE(store->save(std::move(other)).ok());
+      const Status failed = store->wait();
+      ASSERT_FALSE(failed.ok());
+      EXPECT_THAT(failed.error().render(), testing::HasSubstr(mode == 1 ? "metrics.jsonl: the rows" : "thrown"));
+      EXPECT_EQ(std::distance(fs::directory_iterator(root / "checkpoints"), {}), 1);
+      const auto kept = open_checkpoint(folder(5));
+      ASSERT_TRUE(kept.ok()) << kept.error().render();
+      expect_holds(**kept, 5);
+    }
+}
+
+TEST_F(Store, SaveReturnsTheErrorOfTheOneBeforeAndGoesOn) {
+  CheckpointStore::Settings settings;
+  settings.before_commit = [](std::int64_t step) -> Status {
+    return step % 2 == 1 ? Status(storage_error("odd", {}, std::to_string(step))) : Status();
+  };
+  std::vector<std::string> warnings;
+  settings.warn = [&](const Error& error) { warnings.push_back(error.where); };
+  auto store = open(settings);
+  ASSERT_TRUE(store->save(snapshot_of(1)).ok());
+  const Status earlier = store->save(snapshot_of(2));
+  ASSERT_FALSE(earlier.ok());
+  EXPECT_EQ(earlier.error().where, "1");
+  EXPECT_TRUE(store->wait().ok());
+  EXPECT_THAT(steps_of(*store), testing::ElementsAre(2)) << "the new save was under way all the same";
+  EXPECT_THAT(warnings, testing::IsEmpty());
+
+  // A snapshot that cannot be copied: its own error is returned, the one before goes to warn, nothing is under way.
+  ASSERT_TRUE(store->save(snapshot_of(3)).ok());
+  Snapshot wrong = snapshot_of(4);
+  wrong.meta_json = "{}";
+  wrong.tensors.push_back(wrong.tensors[0]);
+  const Status refused = store->save(std::move(wrong));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_THAT(refused.error().what, testing::HasSubstr("twice"));
+  EXPECT_THAT(warnings, testing::ElementsAre("3"));
+  EXPECT_TRUE(store->wait().ok());
+  EXPECT_THAT(steps_of(*store), testing::ElementsAre(2));
+
+  // Setting aside waits for the save under way and leaves its error to the next call.
+  ASSERT_TRUE(store->save(snapshot_of(5)).ok());
+  EXPECT_TRUE(store->set_aside_after(100).ok());
+  const Status late = store->wait();
+  ASSERT_FALSE(late.ok());
+  EXPECT_EQ(late.error().where, "5");
 }
 
 TEST_F(Store, ReplacesACheckpointOfTheSameStep) {

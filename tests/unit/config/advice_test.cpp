@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "conclave/scheduler.hpp"
 #include "config/experiment.hpp"
 #include "unit/config/fake_catalog.hpp"
 
@@ -32,17 +33,22 @@ class Advice : public ::testing::Test {
 };
 
 TEST_F(Advice, SaysNothingInsideTheRanges) {
-  for (const std::int64_t warmup : {0, 50, 75, 100})
+  for (const std::int64_t warmup : {50, 75, 100})
     for (const double clip : {0.5, 1.0}) EXPECT_EQ(advice({1000, warmup, 1e-4, 10'000'000'000, clip}), "");
   EXPECT_EQ(advice({1000, 50, 1e-3, 1'000'000'000, 1}), "") << "a small model may learn faster";
+  EXPECT_EQ(advice({1000, Scheduler::no_warmup, 1e-4, 0, 1}), "") << "a schedule without that notion";
+  EXPECT_EQ(advice({.total_steps = 1000, .clip_grad_norm = 1}), "") << "a warm-up that is not known";
 }
 
 TEST_F(Advice, HintsOutsideThem) {
+  EXPECT_EQ(
+      advice({1000, 0, 1e-4, 0, 1}),
+      "--set #1: hint: scheduler: there is no warm-up: 5 to 10 % served runs like this one well: 50 to 100 steps\n");
   EXPECT_EQ(advice({1000, 20, 1e-4, 0, 1}),
             "--set #1: hint: scheduler: the warm-up takes 2 % of the steps: 5 to 10 % served runs like this one well: "
             "50 to 100 steps\n");
   EXPECT_EQ(advice({1000, 2000, 1e-4, 0, 1}),
-            "--set #1: scheduler: the warm-up takes 2000 steps of 1000: make it shorter than train.steps\n");
+            "--set #1: hint: scheduler: the warm-up takes 2000 steps of 1000: make it shorter than train.steps\n");
   EXPECT_EQ(advice({1000, 50, 1e-3, 10'200'000'000, 1}),
             "--set #2: hint: optimizer: the peak learning rate is 0.001 for 10.2B parameters: 5e-5 to 1e-4 served "
             "models of this size well\n");

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "config/block_diagnostic.hpp"
 #include "unit/config/fake_catalog.hpp"
 
 namespace conclave {
@@ -16,6 +19,7 @@ using testing::minimal;
 struct Loaded {
   std::optional<Experiment> experiment;
   std::string problems;
+  int exit_status = 0;
 };
 
 Loaded load(const Folder& folder, const std::string& text, const std::vector<std::string>& overrides = {}) {
@@ -24,6 +28,7 @@ Loaded load(const Folder& folder, const std::string& text, const std::vector<std
   Loaded loaded;
   loaded.experiment = load_experiment(folder.write("x.yaml", text), {overrides}, catalog, diagnostics);
   loaded.problems = testing::without_folder(diagnostics.render(), folder);
+  if (diagnostics.has_errors()) loaded.exit_status = exit_code(diagnostics.error_code());
   // Descriptors die with the catalog; tests that look at blocks use their own.
   return loaded;
 }
@@ -203,8 +208,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"option_beside_with",
             minimal("checkpoint: {use: checkpoint/keep-last, every: 5, with: {keeep: 1}}\n"),
             {},
-            "x.yaml:9:41: checkpoint.every: unknown key of a plugin block: a block has use, with and name; options go "
-            "under with\n"
+            "x.yaml:9:41: checkpoint.every: unknown key of a plugin block: a block has use and with; options go under "
+            "with\n"
             "x.yaml:9:58: checkpoint.with.keeep: unknown option: did you mean keep? (integer, default 5)\n"},
         Bad{"no_value",
             minimal("seed:\n"),
@@ -244,7 +249,40 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"throwing_validate",
             minimal(),
             {"model.with.layers=999"},
-            "x.yaml:5:14: model.with: model/moe: bind_options() threw std::runtime_error: validate threw\n"},
+            "x.yaml:5:14: model.with: model/moe: bind_options() threw std::runtime_error: validate threw: a bug of the "
+            "plugin in /plugins/model-moe.so: tell its author with the run's log and record.json, or leave the plugin "
+            "out\n"},
+        Bad{"throwing_render",
+            minimal(),
+            {"scheduler.use=scheduler/unwritten"},
+            "--set #1: scheduler.with: scheduler/unwritten: render_options() threw std::runtime_error: render threw: a "
+            "bug of the plugin in /plugins/scheduler-unwritten.so: tell its author with the run's log and record.json, "
+            "or leave the plugin out\n"},
+        Bad{"name_of_a_block",
+            minimal(),
+            {"model.name=mine"},
+            "--set #1: model.name: only the items of a list have a name: remove it: this block is known as model\n"},
+        Bad{"name_of_an_item",
+            minimal(),
+            {"monitors=[{use: monitor/console, name: a.b}]"},
+            "--set #1: monitors[0].name: cannot name a plugin block: use letters, digits, - and _, not only digits\n"},
+        Bad{"deleting_a_domain_that_is_not_there",
+            minimal(),
+            {"data.domains.wbe=null"},
+            "--set #1: data.domains.wbe: there is no domain of this name to delete: remove the line\n"},
+        Bad{"deleting_a_key_that_is_not_there",
+            minimal(),
+            {"precisoin=null", "train.clip=null"},
+            "--set #2: train.clip: unknown option: the options here are steps, batch, micro_batch, label_smoothing, "
+            "z_loss, clip_grad_norm, grad_norm_limit, max_skipped, recompute\n"
+            "--set #1: precisoin: unknown option: did you mean precision? (group)\n"},
+        Bad{"a_missing_base",
+            "conclave: 1\nextends: none.yaml\nvars: {a: 1}\noptimizer: {with: {lr: 1}}\n"
+            "data: {filters: {simhash: {with: {distance: 3}}}, length: {min: 4096}}\n"
+            "train: {stpes: 5, batch: \"${b}\"}\n",
+            {},
+            "x.yaml:2:10: extends: there is no file none.yaml: a path here is relative to the file that names it\n"
+            "x.yaml:6:9: train.stpes: unknown option: did you mean steps? (count in [1, 1e9])\n"},
         Bad{"same_name",
             minimal("monitors: [{use: monitor/console}, {use: monitor/console}]\n"),
             {},
@@ -275,11 +313,32 @@ INSTANTIATE_TEST_SUITE_P(
             minimal(),
             {"data.length={min: 10, max: 5}"},
             "--set #1: data.length.min: 10 is above max 5: lower min or raise max\n"},
+        Bad{"partial_batches",
+            minimal(),
+            {"data.batching.drop_last=false"},
+            "--set #1: data.batching.drop_last: every batch is full: one at the end of a pass over the text is filled "
+            "up "
+            "from the next pass: remove it, or write drop_last: true\n"},
         Bad{"batch",
             minimal("parallel: {data: 3}\n"),
             {"train.micro_batch=2"},
             "x.yaml:8:28: train.batch: 8 is not a multiple of micro_batch x parallel.data = 2 x 3 = 6: write 6 or "
             "12\n"},
+        Bad{"products_of_ranks",
+            minimal("parallel: {data: 1048576, tensor: 1024, expert: 7}\n"),
+            {},
+            "x.yaml:9:49: parallel.expert: 7 does not divide data x tensor = 1048576 x 1024 = 1073741824: experts are "
+            "spread over these ranks: give a divisor of 1073741824\n"},
+        Bad{"more_ranks_than_there_are",
+            minimal(),
+            {"parallel.data=2147483647", "train.steps=1e10"},
+            "--set #2: train.steps: '1e10' is out of range: give a value in [1, 1e9]\n"
+            "--set #1: parallel.data: '2147483647' is out of range: give a value in [1, 1048576]\n"},
+        Bad{"batch_of_many_ranks",
+            minimal("parallel: {data: 1048576}\n"),
+            {"train.micro_batch=999999999", "train.batch=999999999"},
+            "--set #2: train.batch: 999999999 is not a multiple of micro_batch x parallel.data = 999999999 x 1048576 = "
+            "1048575998951424: write 1048575998951424\n"},
         Bad{"experts",
             minimal("parallel: {data: 3, tensor: 2, expert: 4}\n"),
             {},
@@ -309,6 +368,101 @@ INSTANTIATE_TEST_SUITE_P(
             "x.yaml:3:1: not YAML: end of sequence flow not found: see the line before, too: an open quote or bracket, "
             "or a wrong indentation\n"}),
     [](const auto& param_info) { return param_info.param.name; });
+
+// What a resume may change without being asked: a wrong word here refuses it, or lets other numbers through.
+TEST(Experiment, OnlyWhatChangesTheNumbersAffectsThem) {
+  const Folder folder;
+  const Loaded loaded = load(folder, minimal());
+  ASSERT_TRUE(loaded.experiment) << loaded.problems;
+  std::map<Affects, std::vector<std::string>> others;
+  for (const auto& [key, setting] : loaded.experiment->settings)
+    if (setting.affects != Affects::numerics) others[setting.affects].push_back(key);
+  const std::map<Affects, std::vector<std::string>> expected = {
+      {Affects::speed,
+       {"data.workers", "parallel.data", "parallel.expert", "parallel.pipeline", "parallel.tensor", "train.recompute"}},
+      {Affects::io, {"data.cache", "evaluate.batches", "evaluate.every", "monitors", "train.max_skipped"}},
+      {Affects::naming, {"conclave", "name"}}};
+  EXPECT_EQ(others, expected);
+}
+
+// A plugin at fault is not a mistake of the experiment, unless there is one of those, too.
+TEST(Experiment, AFaultOfAPluginKeepsItsExitCode) {
+  const Folder folder;
+  EXPECT_EQ(load(folder, minimal(), {"model.with.layers=999"}).exit_status, 1);
+  EXPECT_EQ(load(folder, minimal(), {"scheduler.use=scheduler/unwritten"}).exit_status, 1);
+  const Loaded old = load(folder, minimal(), {"optimizer.use=optimizer/old"});
+  EXPECT_EQ(old.exit_status, 3);
+  EXPECT_EQ(old.problems, "--set #1: optimizer.use: /plugins/old.so: plugin optimizer/old is quarantined: too old\n");
+  EXPECT_EQ(load(folder, minimal(), {"optimizer.use=optimizer/old", "train.stpes=5"}).exit_status, 2);
+}
+
+TEST(BlockDiagnostic, SaysWhereWhoseAndKeepsTheCode) {
+  PluginDescriptor descriptor;
+  descriptor.library = "/plugins/a.so";
+  PluginBlock block;
+  block.id = "scheduler/a";
+  block.key = "scheduler";
+  block.where = {std::make_shared<const std::string>("x.yaml"), 7, 3};
+  const auto told = [&](Error error) { return diagnostic_of(std::move(error), block).render(); };
+  EXPECT_EQ(told({Code::invalid_argument, "x.yaml:7:3 (scheduler/a)", "is wrong", "mend it"}),
+            "x.yaml:7:3: scheduler: scheduler/a: is wrong: mend it");
+  block.descriptor = &descriptor;
+  EXPECT_EQ(told(unsupported("needs a GPU")), "x.yaml:7:3: scheduler: needs a GPU (in /plugins/a.so)");
+  EXPECT_EQ(diagnostic_of(unsupported("x"), block).code, Code::unsupported);
+  EXPECT_EQ(diagnostic_of(internal_error("x"), block, "scheduler.with").key, "scheduler.with");
+  EXPECT_NE(told(internal_error("threw", "x.yaml:9:1 (scheduler/inner)"))
+                .find("scheduler: x.yaml:9:1 (scheduler/inner): threw: a bug of the plugin in /plugins/a.so"),
+            std::string::npos);
+}
+
+TEST(Experiment, NullOverNothingIsNoError) {
+  const Folder folder;
+  const Loaded plain = load(folder, minimal());
+  const Loaded nulls = load(folder, minimal(),
+                            {"precision=null", "checkpoint=null", "monitors=null", "data.filters=null", "seed=null",
+                             "data.length.min=null", "optimizer.with.lr=null"});
+  EXPECT_EQ(nulls.problems, "");
+  ASSERT_TRUE(plain.experiment && nulls.experiment);
+  EXPECT_EQ(plain.experiment->hash, nulls.experiment->hash);
+  folder.write("base.yaml", minimal());
+  const Loaded above = load(folder, "extends: base.yaml\nprecision: null\nevaluate: {every: null}\n");
+  EXPECT_EQ(above.problems, "");
+  ASSERT_TRUE(above.experiment);
+  EXPECT_EQ(plain.experiment->hash, above.experiment->hash);
+}
+
+TEST(Experiment, EveryBlockHasAKeyOfItsOwn) {
+  const Folder folder;
+  FakeCatalog catalog;
+  Diagnostics diagnostics;
+  const auto experiment = load_experiment(folder.write("x.yaml", whole), {}, catalog, diagnostics);
+  ASSERT_TRUE(experiment) << diagnostics.render();
+  std::vector<std::string> keys = {experiment->scheduler.key, experiment->scheduler.children[0].block.key};
+  for (const DomainSection& domain : experiment->data.domains) keys.push_back(domain.source.key);
+  for (const PluginBlock& filter : experiment->data.filters) keys.push_back(filter.key);
+  EXPECT_EQ(keys,
+            (std::vector<std::string>{"scheduler", "scheduler.with.inner", "data.domains.web.source",
+                                      "data.domains.papers.source", "data.filters.quality", "data.filters.near"}));
+}
+
+TEST(Experiment, TheLargestSeedResolvesToItself) {
+  const Folder folder;
+  const Loaded first = load(folder, minimal(), {"seed=18446744073709551615"});
+  ASSERT_TRUE(first.experiment) << first.problems;
+  EXPECT_EQ(first.experiment->seed, std::numeric_limits<std::uint64_t>::max());
+  const Loaded second = load(folder, first.experiment->resolved_yaml);
+  ASSERT_TRUE(second.experiment) << second.problems;
+  EXPECT_EQ(first.experiment->hash, second.experiment->hash);
+  EXPECT_EQ(load(folder, minimal(), {"seed=-1"}).problems,
+            "--set #1: seed: '-1' is out of range: give a value of at least 0\n");
+}
+
+TEST(Experiment, SaysWhenALibraryIsPassedOver) {
+  const Folder folder;
+  const Loaded loaded = load(folder, minimal(), {"optimizer.use=optimizer/sgd"});
+  EXPECT_EQ(loaded.problems, "--set #1: warning: optimizer.use: passes over /plugins/old.so\n");
+  EXPECT_TRUE(loaded.experiment);
+}
 
 TEST(Experiment, WarnsOfOldNamesAndOfWhatHasNoEffect) {
   const Folder folder;

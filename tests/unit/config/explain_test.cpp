@@ -28,7 +28,14 @@ TEST(Explain, PrintsTheOverrideChain) {
             "    was 2e-4  (x.yaml:2:24; replaced by --set #1)\n"
             "    Peak learning rate.\n");
   EXPECT_EQ(testing::without_folder(explain_key(*experiment, "train.steps").value(), folder),
-            "train.steps = 200  (numerics, x.yaml:3:16)\n    was 100  (base.yaml:8:16; replaced by x.yaml:3:16)\n");
+            "train.steps = 200  (numerics, x.yaml:3:16)\n    was 100  (base.yaml:8:16; replaced by x.yaml:3:16)\n"
+            "    Optimizer steps of the run.\n");
+  EXPECT_EQ(explain_key(*experiment, "precision.loss_scale.growth").value(),
+            "precision.loss_scale.growth = 2  (numerics, default)\n    Factor after `interval` good steps.\n");
+  EXPECT_EQ(explain_key(*experiment, "data.domains.web.share").value(),
+            "data.domains.web.share = 1  (numerics, default)\n    Relative weight of the domain in every batch.\n");
+  EXPECT_EQ(explain_key(*experiment, "model.with.router.score").value(),
+            "model.with.router.score = softmax  (numerics, default)\n    How experts are scored.\n");
   const auto section = explain_key(*experiment, "optimizer");
   EXPECT_NE(section.value().find("optimizer.with.betas = [0.9, 0.98]  (numerics, default)\n"), std::string::npos);
   const auto unknown = explain_key(*experiment, "trian");

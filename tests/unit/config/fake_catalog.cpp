@@ -58,24 +58,27 @@ FakeCatalog::FakeCatalog() {
     int layers = 2, width = 64, experts = 16, top_k = 2;
     Router router;
   };
-  add("model/moe",
-      OptionTableBuilder<Moe>()
-          .opt("layers", &Moe::layers)
-          .range(1, 1000)
-          .opt("width", &Moe::width)
-          .at_least(8)
-          .opt("experts", &Moe::experts)
-          .at_least(1)
-          .deprecated_alias("n_experts")
-          .opt("top_k", &Moe::top_k)
-          .at_least(1)
-          .group("router", &Moe::router,
-                 OptionTableBuilder<Router>().opt("score", &Router::score).opt("scale", &Router::scale).build())
-          .validate([](const Moe& moe, OptionReport& report) {
-            if (moe.top_k > moe.experts) report.error("top_k", "is above experts", "lower it");
-            if (moe.layers == 999) throw std::runtime_error("validate threw");
-          })
-          .build());
+  add("model/moe", OptionTableBuilder<Moe>()
+                       .opt("layers", &Moe::layers)
+                       .range(1, 1000)
+                       .opt("width", &Moe::width)
+                       .at_least(8)
+                       .opt("experts", &Moe::experts)
+                       .at_least(1)
+                       .deprecated_alias("n_experts")
+                       .opt("top_k", &Moe::top_k)
+                       .at_least(1)
+                       .group("router", &Moe::router,
+                              OptionTableBuilder<Router>()
+                                  .opt("score", &Router::score)
+                                  .doc("How experts are scored.")
+                                  .opt("scale", &Router::scale)
+                                  .build())
+                       .validate([](const Moe& moe, OptionReport& report) {
+                         if (moe.top_k > moe.experts) report.error("top_k", "is above experts", "lower it");
+                         if (moe.layers == 999) throw std::runtime_error("validate threw");
+                       })
+                       .build());
   struct Adam {
     double lr = 1e-4;
     std::vector<double> betas = {0.9, 0.98};
@@ -108,6 +111,14 @@ FakeCatalog::FakeCatalog() {
   };
   add("scheduler/chain",
       OptionTableBuilder<Chain>().plugin("inner", &Chain::inner).opt("restart", &Chain::restart).build());
+  struct Unwritten {
+    int unused = 0;
+  };
+  OptionSpec unwritten;
+  unwritten.name = "rate";
+  unwritten.type = OptionType::real;
+  unwritten.render = [](const void*) -> std::string { throw std::runtime_error("render threw"); };
+  add("scheduler/unwritten", OptionTableBuilder<Unwritten>().custom(std::move(unwritten)).build());
   add("monitor/console", OptionTable{});
   struct Listen {
     std::string listen = "127.0.0.1:8000";
@@ -129,11 +140,16 @@ std::vector<std::string> FakeCatalog::ids(std::string_view kind) const {
 }
 
 Result<const PluginDescriptor*> FakeCatalog::find(std::string_view id) {
+  if (id == "optimizer/old") return unsupported("plugin optimizer/old is quarantined: too old", {}, "/plugins/old.so");
   const auto found = descriptors_.find(std::string(id));
   if (found != descriptors_.end()) return &found->second;
   const std::string nearest = nearest_name(id, ids({}));
   return invalid("there is no plugin '" + std::string(id) + "'",
                  nearest.empty() ? "see conclave plugins" : "did you mean " + nearest + "?");
+}
+
+std::string FakeCatalog::remark(std::string_view id) const {
+  return id == "optimizer/sgd" ? "passes over /plugins/old.so" : "";
 }
 
 void FakeCatalog::add(const std::string& id, OptionTable table) {
@@ -142,6 +158,7 @@ void FakeCatalog::add(const std::string& id, OptionTable table) {
   descriptor.info.summary = "A fake.";
   descriptor.kind = id.substr(0, id.find('/'));
   descriptor.options = std::move(table);
+  descriptor.library = "/plugins/" + descriptor.kind + "-" + id.substr(id.find('/') + 1) + ".so";
   descriptors_.emplace(id, std::move(descriptor));
 }
 

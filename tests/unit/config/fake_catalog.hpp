@@ -16,7 +16,8 @@ class FakeCatalog final : public PluginCatalog {
  public:
   FakeCatalog();
   std::vector<std::string> ids(std::string_view kind) const override;
-  Result<const PluginDescriptor*> find(std::string_view id) override;
+  Result<const PluginDescriptor*> find(std::string_view id) override; ///< optimizer/old is quarantined
+  std::string remark(std::string_view id) const override;             ///< of optimizer/sgd
 
  private:
   void add(const std::string& id, OptionTable table);

@@ -95,29 +95,53 @@ std::string mutate(std::string text, Draws& draws) {
   return text;
 }
 
-// Every key of the tree is one that its table knows, by a second, simpler walk than the binder's.
-void expect_known(const Value& map, const std::vector<OptionSpec>& specs, const std::string& path) {
-  for (const Value::Member& member : map.members()) {
-    const OptionSpec* found = nullptr;
-    for (const OptionSpec& spec : specs) {
-      if (spec.name == member.key) found = &spec;
-      for (const std::string& alias : spec.deprecated_aliases)
-        if (alias == member.key) found = &spec;
-    }
-    ASSERT_NE(found, nullptr) << "accepted unknown key " << path << "." << member.key;
-    if (found->type == OptionType::group) expect_known(member.value, found->fields, path + "." + member.key);
-    if (found->type == OptionType::plugin) {
-      for (const Value::Member& part : member.value.members()) {
-        ASSERT_TRUE(part.key == "use" || part.key == "with" || part.key == "name") << path;
+// Every key of the tree is one that its table knows, by a second, simpler walk than the binder's: through groups, maps of
+// groups, plugin blocks alone and in lists, and their options.
+class KnownKeys {
+ public:
+  explicit KnownKeys(FakeCatalog& catalog) : catalog_(catalog) {}
+
+  void check(const Value& map, const std::vector<OptionSpec>& specs, const std::string& path) {
+    for (const Value::Member& member : map.members()) {
+      const std::string key = path + "." + member.key;
+      const OptionSpec* found = nullptr;
+      for (const OptionSpec& spec : specs) {
+        if (spec.name == member.key) found = &spec;
+        for (const std::string& alias : spec.deprecated_aliases)
+          if (alias == member.key) found = &spec;
       }
+      ASSERT_NE(found, nullptr) << "accepted unknown key " << key;
+      if (found->type == OptionType::group) check(member.value, found->fields, key);
+      if (found->type == OptionType::plugin && !member.value.is_null()) check_block(member.value, key, false);
+      for (const Value& item : member.value.items()) {
+        if (found->element == OptionType::plugin) check_block(item, key, true);
+        if (found->element == OptionType::group) check(item, found->fields, key);
+      }
+      if (found->type == OptionType::map && found->element == OptionType::group)
+        for (const Value::Member& entry : member.value.members()) check(entry.value, found->fields, key);
     }
   }
-}
+
+  std::size_t blocks = 0; ///< seen so far
+
+ private:
+  void check_block(const Value& block, const std::string& key, bool item) {
+    ++blocks;
+    for (const Value::Member& part : block.members())
+      ASSERT_TRUE(part.key == "use" || part.key == "with" || (item && part.key == "name")) << key << "." << part.key;
+    const auto plugin = catalog_.find(block.find("use")->text());
+    ASSERT_TRUE(plugin.ok()) << key;
+    if (const Value* with = block.find("with")) check(*with, (*plugin)->options.specs(), key + ".with");
+  }
+
+  FakeCatalog& catalog_;
+};
 
 TEST(Fuzz, TenThousandMutants) {
   const Folder folder;
   FakeCatalog catalog;
   const OptionTable& root = experiment_table();
+  KnownKeys known(catalog);
   std::size_t bound = 0;
   for (std::uint64_t i = 0; i < 10'000; ++i) {
     SCOPED_TRACE("mutant " + std::to_string(i));
@@ -132,7 +156,10 @@ TEST(Fuzz, TenThousandMutants) {
     }
     if (!experiment) continue;
     ++bound;
-    expect_known(experiment->tree, root.specs(), "");
+    known.check(experiment->tree, root.specs(), "");
+    if (i == 0) {
+      ASSERT_EQ(known.blocks, 12u) << "the walk must reach every block of the seed";
+    }
     for (const PluginBlock& block : experiment->data.filters) ASSERT_TRUE(block);
     if (::testing::Test::HasFatalFailure()) return;
     Diagnostics again;

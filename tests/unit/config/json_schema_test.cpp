@@ -1,4 +1,5 @@
-// The JSON Schema: closed objects, one rule for each plugin, documentation and bounds.
+// The JSON Schema: closed objects, one rule for each plugin, documentation and bounds. What it says of whole files is
+// tests/golden/schema's.
 
 #include "config/json_schema.hpp"
 
@@ -51,6 +52,8 @@ TEST(JsonSchema, HasEverySectionAndPlugin) {
   const Json& lr = adamw["then"]["properties"]["with"]["properties"]["lr"];
   EXPECT_EQ(lr["description"], "Peak learning rate. Default: 1e-4.");
   EXPECT_EQ(lr["exclusiveMinimum"], 0.0);
+  for (const auto& [kind, block] : root["$defs"].items())
+    EXPECT_EQ(block["properties"].contains("name"), kind == "filter" || kind == "monitor") << kind;
 }
 
 } // namespace

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "data/digest.hpp"
 #include "data/prepare.hpp"
 #include "data/token_store.hpp"
+#include "io/digest.hpp"
 
 namespace conclave::data::testing {
 

@@ -54,7 +54,6 @@ TEST(PrepareCache, ASecondRunReadsNothing) {
   auto fresh = std::make_shared<ByteTokenizer>(true);
   request.tokenizer = fresh;
   request.workers = 1;
-  request.seed = 9;
   EXPECT_EQ(must_prepare(request, second), digest);
   EXPECT_TRUE(second.cached);
   EXPECT_EQ(source->opened, 1);
@@ -162,6 +161,7 @@ TEST(PrepareCache, ACacheThatCannotBeMadeNamesThePath) {
   ASSERT_FALSE(made.ok());
   EXPECT_EQ(made.error().code, Code::storage);
   EXPECT_NE(made.error().where.find("file"), std::string::npos);
+  EXPECT_NE(made.error().fix.find("data.cache"), std::string::npos) << made.error().fix;
 }
 
 } // namespace

@@ -119,6 +119,49 @@ TEST(Prepare, CountsAddUpPerFilterAndDomain) {
   EXPECT_EQ(texts_of(*store, Split::train, 0), (std::vector<std::string>{"abcdefgh|"}));
 }
 
+TEST(Prepare, TheReportAsJsonHasEveryFilterAndDomainWithBytes) {
+  const TemporaryFolder folder;
+  PrepareRequest request = one_domain(folder.path(), {"abc", "abcdef", "abcdef", "abcdefgh", "abcdefghijkl"});
+  request.domains.push_back(domain("code", 1, std::make_shared<FakeSource>(Shards{{"xyzxyz", "xyz"}, {"abcdef"}})));
+  request.filters = {bytes_filter(4), equal_filter()};
+  request.filters[1].skips = {false, true};
+  request.max_tokens = 9;
+  request.too_long = 2;
+  const auto pair = [](int documents, int bytes) {
+    return "{\"documents\":" + std::to_string(documents) + ",\"bytes\":" + std::to_string(bytes) + "}";
+  };
+  const auto row = [](const std::string& filter, const std::string& domain, const std::string& kept,
+                      const std::string& dropped) {
+    return R"({"filter":")" + filter + R"(","domain":")" + domain + R"(","kept":)" + kept + R"(,"dropped":{)" +
+           dropped + "}}";
+  };
+  const auto split = [](int documents, int tokens, int bytes) {
+    return "{\"documents\":" + std::to_string(documents) + ",\"tokens\":" + std::to_string(tokens) +
+           ",\"bytes\":" + std::to_string(bytes) + "}";
+  };
+  for (const std::string cached : {"false", "true"}) {
+    PrepareReport report;
+    ASSERT_NE(prepared(request, report), nullptr);
+    std::string expected = R"({"schema":1,"cached":)" + cached + R"(,"filters":[)";
+    expected += row("source", "web", pair(5, 35), R"("unreadable-record":)" + pair(1, 0)) + ",";
+    expected += row("source", "code", pair(3, 15), R"("unreadable-record":)" + pair(2, 0)) + ",";
+    expected += row("bytes", "web", pair(4, 32), R"("few-bytes":)" + pair(1, 3)) + ",";
+    expected += row("bytes", "code", pair(2, 12), R"("few-bytes":)" + pair(1, 3)) + ",";
+    expected += row("equal", "web", pair(3, 26), R"("equal":)" + pair(1, 6)) + ",";
+    expected += row("equal", "code", pair(2, 12), "") + ",";
+    expected += row("length-gate", "web", pair(3, 23), R"("cut":)" + pair(0, 3)) + ",";
+    expected += row("length-gate", "code", pair(2, 12), "") + R"(],"domains":[)";
+    expected += R"({"name":"web","shards":1,"repaired_documents":0,"train":)" + split(3, 25, 23) + R"(,"held_out":)" +
+                split(0, 0, 0) + "},";
+    expected += R"({"name":"code","shards":2,"repaired_documents":0,"train":)" + split(2, 14, 12) + R"(,"held_out":)" +
+                split(0, 0, 0) + "}]}";
+    std::string text = to_json(report);
+    EXPECT_TRUE(text.ends_with("}\n"));
+    std::erase_if(text, [](char c) { return c == ' ' || c == '\n'; });
+    EXPECT_EQ(text, expected);
+  }
+}
+
 TEST(Prepare, TooLongTextsAreSplitOrCut) {
   const TemporaryFolder folder;
   PrepareRequest request = one_domain(folder.path(), {"0123456789AB", "abcdefghij", "klmnopqrstuvw"});

@@ -1,4 +1,4 @@
-// Stage folders: one maker at a time, a full disk, and the manifest's own digest.
+// Stage folders: one maker at a time, and the manifest's own digest.
 
 #include "data/stage.hpp"
 
@@ -6,6 +6,7 @@
 
 #include <fstream>
 #include <thread>
+#include <vector>
 
 #include "unit/data/fakes.hpp"
 
@@ -40,6 +41,24 @@ TEST(Stage, WaitingStopsWhenAsked) {
   EXPECT_EQ(second.error().code, Code::stopped);
 }
 
+TEST(Stage, WaitingIsToldOnceWithTheFolderAndStopsWhenAsked) {
+  const TemporaryFolder folder;
+  const auto first = Stage::open(folder.path(), "test", "key", {});
+  ASSERT_TRUE(first.ok());
+  std::stop_source stop;
+  std::vector<std::string> told;
+  // The one that waits is stopped from where it says so, so the test waits as long as it must and no longer.
+  const auto second = Stage::open(folder.path(), "test", "key", stop.get_token(), [&](const std::string& text) {
+    told.push_back(text);
+    stop.request_stop();
+  });
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.error().code, Code::stopped);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_NE(told[0].find("another process"), std::string::npos) << told[0];
+  EXPECT_NE(told[0].find((folder.path() / "test-key").string()), std::string::npos) << told[0];
+}
+
 TEST(Stage, ManifestWithAChangedWordIsRefused) {
   const TemporaryFolder folder;
   auto stage = Stage::open(folder.path(), "test", "key", {});
@@ -52,34 +71,6 @@ TEST(Stage, ManifestWithAChangedWordIsRefused) {
   const auto manifest = read_stage_manifest(stage->directory());
   ASSERT_FALSE(manifest.ok());
   EXPECT_EQ(manifest.error().code, Code::storage);
-}
-
-TEST(FileWriter, AFullDiskIsAStorageErrorThatNamesThePath) {
-  auto writer = FileWriter::create("/dev/full");
-  if (!writer.ok()) GTEST_SKIP() << "no /dev/full here";
-  ASSERT_TRUE(writer->append("text", 4).ok());
-  const auto finished = writer->finish();
-  ASSERT_FALSE(finished.ok());
-  EXPECT_EQ(finished.error().code, Code::storage);
-  EXPECT_EQ(finished.error().where, "/dev/full");
-  EXPECT_NE(finished.error().fix.find("free space"), std::string::npos);
-}
-
-TEST(FileWriter, WhatIsWrittenIsReadAndDigested) {
-  const TemporaryFolder folder;
-  auto writer = FileWriter::create(folder.path() / "file");
-  ASSERT_TRUE(writer.ok());
-  std::string expected;
-  for (int i = 0; i < 1000; ++i) {
-    const std::string piece(static_cast<std::size_t>(i * i % 9001), static_cast<char>('a' + i % 26));
-    expected += piece;
-    ASSERT_TRUE(writer->append(piece.data(), piece.size()).ok());
-  }
-  const auto entry = writer->finish();
-  ASSERT_TRUE(entry.ok());
-  EXPECT_EQ(entry->bytes, expected.size());
-  EXPECT_EQ(entry->digest, Digest().bytes(expected.data(), expected.size()).hex());
-  EXPECT_EQ(*read_file(folder.path() / "file"), expected);
 }
 
 } // namespace

@@ -27,9 +27,9 @@ class CountingPlan final : public BatchPlan {
     step.domain_tokens.assign(100, index);
     return step;
   }
+  [[nodiscard]] StepPlan plan(std::int64_t) const override { return {}; }
+  [[nodiscard]] std::int64_t batches() const override { return 1000; }
   [[nodiscard]] const std::string& digest() const override { return digest_; }
-  [[nodiscard]] double epochs(std::int64_t, std::size_t) const override { return 0; }
-  [[nodiscard]] std::int64_t samples(std::size_t) const override { return 1; }
   mutable std::atomic<std::int64_t> highest_built = -1;
 
  private:

@@ -32,6 +32,19 @@ TEST(Utf8, RefusesWhatTheStandardRefuses) {
   EXPECT_TRUE(is_valid_utf8("a\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80\xEF\xBF\xBD"));
 }
 
+TEST(Utf8, AStepOverIllFormedBytesIsTheirMaximalSubpart) {
+  // Table 3-11 of Unicode 15: E1 80 | E2 | F0 91 92 | F1 BF | 41.
+  const std::string text = "\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41";
+  std::vector<std::size_t> lengths;
+  for (std::size_t at = 0; at < text.size(); at += lengths.back()) {
+    const Utf8Step step = step_utf8(text, at);
+    EXPECT_EQ(step.valid, text[at] == 'A');
+    EXPECT_EQ(step.code, step.valid ? U'A' : replacement_character);
+    lengths.push_back(step.length);
+  }
+  EXPECT_EQ(lengths, (std::vector<std::size_t>{2, 1, 3, 2, 1}));
+}
+
 TEST(Utf8, BoundariesDoNotCutCharacters) {
   const std::string text =
       "a\xE2\x82\xAC"

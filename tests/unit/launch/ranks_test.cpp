@@ -4,7 +4,9 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
 #include <map>
+#include <set>
 
 namespace conclave {
 namespace {
@@ -70,19 +72,61 @@ TEST(Ranks, ARankOutsideTheWorldIsRefused) {
   EXPECT_FALSE(resolve({{"OMPI_COMM_WORLD_RANK", "zero"}}).ok());
 }
 
-TEST(Layout, DataTakesWhatIsLeft) {
-  EXPECT_EQ(resolve_data_ranks({.tensor = 2, .pipeline = 2, .expert = 4}, 16, 16).value(), 4);
-  EXPECT_EQ(resolve_data_ranks({}, 0, 0).value(), 1);
+std::array<int, mesh_dim_count> sizes_of(const Mesh& mesh) {
+  std::array<int, mesh_dim_count> sizes{};
+  for (std::size_t i = 0; i < mesh_dim_count; ++i) sizes[i] = mesh.size(static_cast<MeshDim>(i));
+  return sizes;
 }
 
-TEST(Layout, AnImpossibleOneShowsTheArithmetic) {
-  const auto uneven = resolve_data_ranks({.tensor = 3, .pipeline = 2, .expert = 1}, 16, 0);
+TEST(ResolveMesh, DataTakesWhatIsLeft) {
+  const auto mesh = resolve_mesh({.tensor = 2, .pipeline = 2, .expert = 4}, 16, 0);
+  ASSERT_TRUE(mesh.ok());
+  EXPECT_EQ(sizes_of(*mesh), (std::array<int, mesh_dim_count>{2, 4, 1, 2, 2, 4}));
+  EXPECT_EQ(mesh->world_size(), 16);
+}
+
+TEST(ResolveMesh, WithoutAWorldItIsTheSmallestThatFolds) {
+  EXPECT_EQ(resolve_mesh({}, 0, 0)->world_size(), 1);
+  EXPECT_EQ(resolve_mesh({.tensor = 2, .pipeline = 2, .expert = 4}, 0, 0)->size(MeshDim::data), 2);
+  EXPECT_EQ(resolve_mesh({.tensor = 4, .expert = 2}, 0, 0)->size(MeshDim::data), 1);
+  EXPECT_EQ(resolve_mesh({.tensor = 4, .expert = 6}, 0, 0)->size(MeshDim::data), 3);
+}
+
+TEST(ResolveMesh, EveryRankHasAPlaceOfItsOwnInBothViews) {
+  std::set<std::array<int, 3>> dense, experts;
+  for (int rank = 0; rank < 24; ++rank) {
+    const auto mesh = resolve_mesh({.tensor = 2, .pipeline = 2, .expert = 3}, 24, rank);
+    ASSERT_TRUE(mesh.ok());
+    dense.insert({mesh->index(MeshDim::pipeline), mesh->index(MeshDim::data), mesh->index(MeshDim::tensor)});
+    experts.insert({mesh->index(MeshDim::pipeline), mesh->index(MeshDim::expert_data), mesh->index(MeshDim::expert)});
+  }
+  EXPECT_EQ(dense.size(), 24u);
+  EXPECT_EQ(experts.size(), 24u);
+  const auto mesh = resolve_mesh({.tensor = 2, .pipeline = 2, .expert = 3}, 24, 17); // 1 * 12 + 5
+  EXPECT_EQ(mesh->index(MeshDim::pipeline), 1);
+  EXPECT_EQ(mesh->index(MeshDim::data), 2);
+  EXPECT_EQ(mesh->index(MeshDim::tensor), 1);
+  EXPECT_EQ(mesh->index(MeshDim::expert_data), 1);
+  EXPECT_EQ(mesh->index(MeshDim::expert), 2);
+}
+
+TEST(ResolveMesh, AnImpossibleOneShowsTheArithmetic) {
+  const auto uneven = resolve_mesh({.tensor = 3, .pipeline = 2}, 16, 0);
   ASSERT_FALSE(uneven.ok());
+  EXPECT_EQ(uneven.error().code, Code::unsupported);
   EXPECT_THAT(uneven.error().what, HasSubstr("tensor 3 x pipeline 2 = 6 does not divide 16"));
-  const auto too_many = resolve_data_ranks({.tensor = 2, .pipeline = 2, .expert = 1, .data = 2}, 4, 0);
+  const auto too_many = resolve_mesh({.tensor = 2, .pipeline = 2, .data = 2}, 4, 0);
   ASSERT_FALSE(too_many.ok());
   EXPECT_THAT(too_many.error().what, HasSubstr("= 8 ranks"));
-  EXPECT_FALSE(resolve_data_ranks({.tensor = 1, .pipeline = 1, .expert = 3}, 3, 16).ok());
+  const auto folding = resolve_mesh({.tensor = 2, .expert = 4, .data = 3}, 0, 0);
+  ASSERT_FALSE(folding.ok());
+  EXPECT_EQ(folding.error().code, Code::invalid_argument);
+  EXPECT_THAT(folding.error().what, HasSubstr("expert 4 does not divide data 3 x tensor 2 = 6"));
+  const auto world = resolve_mesh({.expert = 3}, 4, 0);
+  ASSERT_FALSE(world.ok());
+  EXPECT_EQ(world.error().code, Code::unsupported);
+  EXPECT_THAT(world.error().what, HasSubstr("expert 3 does not divide data 4"));
+  EXPECT_FALSE(resolve_mesh({.tensor = 1024, .pipeline = 1024, .data = 4096}, 0, 0).ok());
 }
 
 } // namespace

@@ -11,7 +11,7 @@ int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   if (std::getenv("CONCLAVE_TEST_DEVICE") != nullptr) {
     // Before anything asks ATen about CUDA: it remembers a "no".
-    const auto opened = conclave::open_device(conclave::DeviceChoice::cuda, 0);
+    const auto opened = conclave::open_device(conclave::DeviceChoice::cuda, 0, false);
     if (!opened.ok()) {
       std::printf("SKIPPED: %s\n", opened.error().render().c_str());
       return 77;

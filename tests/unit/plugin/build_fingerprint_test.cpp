@@ -80,6 +80,19 @@ TEST(CompareFingerprints, ShowsBothSidesAndHowToRebuild) {
   EXPECT_THAT(verdict.render(), HasSubstr("0123456789abcdef"));
   EXPECT_THAT(verdict.render(), HasSubstr(host_fingerprint().sdk));
   EXPECT_THAT(verdict.render(), HasSubstr("rebuild"));
+  // The folder that the command names is one where CMake finds the package.
+  const std::string text = verdict.render(), option = "-DConclave_DIR=";
+  const std::size_t begin = text.find(option) + option.size();
+  const std::filesystem::path package = text.substr(begin, text.find(' ', begin) - begin);
+  EXPECT_TRUE(std::filesystem::exists(package / "ConclaveConfig.cmake")) << text;
+}
+
+TEST(MissingTensorNote, IsForKindsThatExchangeTensors) {
+  for (const char* kind : {"model", "optimizer"}) {
+    EXPECT_THAT(missing_tensor_note(without_tensors(), kind), HasSubstr("TENSOR")) << kind;
+    EXPECT_EQ(missing_tensor_note(host_fingerprint(), kind), "") << kind;
+  }
+  EXPECT_EQ(missing_tensor_note(without_tensors(), "filter"), "");
 }
 
 TEST(CompareFingerprints, EachRuleOfFitting) {

@@ -3,6 +3,6 @@
 #include "plugin/probe.hpp"
 
 int main(int argc, char** argv) {
-  if (const auto code = conclave::run_probe_mode(argc, argv)) return *code;
+  conclave::run_probe_mode(argc, argv);
   return conclave::run_conformance_mode(argc, argv).value_or(64);
 }

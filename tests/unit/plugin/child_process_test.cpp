@@ -61,6 +61,17 @@ TEST(RunChild, KillsTheWholeGroupOfALateChild) {
   EXPECT_TRUE(gone);
 }
 
+TEST(RunChild, TellsALoopFromAWait) {
+  const ChildOutcome loop = shell("while :; do :; done", 0.3);
+  EXPECT_TRUE(loop.timed_out);
+  EXPECT_FALSE(loop.from_outside());
+  const ChildOutcome wait = shell("sleep 600", 0.3);
+  EXPECT_TRUE(wait.timed_out);
+  EXPECT_TRUE(wait.from_outside());
+  EXPECT_TRUE(shell("kill -KILL $$", 30).from_outside()) << "as the kernel does when memory runs out";
+  EXPECT_FALSE(shell("kill -SEGV $$", 30).from_outside());
+}
+
 TEST(RunChild, DoesNotWaitForGrandchildrenThatKeepThePipe) {
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(shell("sleep 600 & exit 0", 500).describe(), "");

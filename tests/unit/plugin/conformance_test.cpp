@@ -22,6 +22,7 @@ std::map<std::string, CaseResult> check(const std::string& file, const std::stri
   request.file = std::string(CONCLAVE_FAULT_PLUGINS) + "/" + file;
   request.with = with;
   request.only = only;
+  request.plugin_path = {CONCLAVE_FAULT_PLUGINS "/twin"}; // small, and all of it works
   const auto results = run_conformance(request);
   if (!results.ok()) throw std::runtime_error(results.error().render());
   std::map<std::string, CaseResult> by_name;
@@ -72,6 +73,48 @@ TEST(Conformance, FindsFaultsOfOtherKinds) {
   const auto optimizer = check("kinds/optimizer-fault-deaf.so");
   expect_failure(optimizer.at("a shut gate leaves all untouched"), "inf");
   EXPECT_EQ(optimizer.at("elementwise means elementwise").outcome, CaseOutcome::passed);
+}
+
+TEST(Conformance, WhatAPluginPrintsIsNoAnswer) {
+  for (const auto& [name, result] : check("kinds/scheduler-fault-talkative.so"))
+    EXPECT_EQ(result.outcome, CaseOutcome::passed) << name << ": " << result.detail;
+}
+
+TEST(Conformance, MakesNestedPluginsFromThePluginPath) {
+  const auto inner = [](const char* id, const char* with) {
+    return check("kinds/scheduler-fault-talkative.so",
+                 std::string("{next: {use: scheduler/") + id + ", with: " + with + "}}");
+  };
+  for (const auto& [name, result] : inner("good", "{factor: 0.5}"))
+    EXPECT_EQ(result.outcome, CaseOutcome::passed) << name << ": " << result.detail;
+  const auto zero = inner("good", "{factor: 0}"); // so it is the inner one that gives the rate
+  expect_failure(zero.at("the rate is not always zero"), "is 0 in every step");
+  expect_failure(inner("good", "{facter: 0.5}").at("instances come and go"), "facter");
+  const auto missing = inner("nobody", "{}");
+  EXPECT_EQ(missing.at("the rate is pure").outcome, CaseOutcome::skipped);
+  EXPECT_THAT(missing.at("the rate is pure").detail, HasSubstr("scheduler/nobody"));
+}
+
+TEST(Conformance, RefusesATensorPluginWhoseNoteNamesNoTorch) {
+  const auto results = check("kinds/optimizer-fault-no-torch.so");
+  expect_failure(results.at("opens within 10 s and describes its plugins"),
+                 "conclave_add_plugin(optimizer ... TENSOR)");
+  EXPECT_EQ(results.count("describes itself"), 0u);
+}
+
+TEST(Conformance, HoldsModelsToTheirGradients) {
+  const std::map<std::string, std::pair<std::string, std::string>> faults = {
+      {"sink", {"gradients reach their sinks", "the sink of embed.weight holds another gradient"}},
+      {"contributions",
+       {"gradients reach their sinks", "2 contributions in one backward pass; its ParamSpec announces 1"}},
+      {"chunks", {"two chunks equal the whole", "the gradient of embed.weight 0 0 is another one"}},
+      {"gate", {"a shut gate leaves the buffers", "update_buffers() changes total"}}};
+  for (const auto& [name, result] : check("kinds/model-fault-by-option.so"))
+    EXPECT_EQ(result.outcome, CaseOutcome::passed) << name << ": " << result.detail;
+  for (const auto& [fault, found] : faults) {
+    const auto results = check("kinds/model-fault-by-option.so", "{fault: " + fault + "}", found.first);
+    expect_failure(results.at(found.first), found.second);
+  }
 }
 
 TEST(Conformance, RefusesOptionsThatAreNoMap) {

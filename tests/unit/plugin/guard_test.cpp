@@ -33,10 +33,24 @@ TEST(Guard, TurnsExceptionsIntoErrors) {
   EXPECT_EQ(standard.error().code, Code::internal);
   EXPECT_EQ(standard.error().where, "filter/x");
   EXPECT_EQ(standard.error().what, "annotate() threw std::out_of_range: row 9");
-  const Status memory = guard("filter/x", "annotate", [] { throw std::bad_alloc(); });
-  EXPECT_THAT(memory.error().what, HasSubstr("out of memory"));
   const Result<int> odd = guard("filter/x", "annotate", []() -> int { throw 5; });
   EXPECT_EQ(odd.error().what, "annotate() threw a int");
+}
+
+TEST(Guard, RunningOutOfMemoryIsNobodysBug) {
+  const Status standard = guard("filter/x", "annotate", [] { throw std::bad_alloc(); });
+  EXPECT_EQ(standard.error().code, Code::unsupported);
+  EXPECT_EQ(standard.error().where, "filter/x");
+  EXPECT_EQ(standard.error().what, "out of memory");
+  EXPECT_THAT(standard.error().fix, HasSubstr("train.micro_batch"));
+  // What LibTorch's allocator for the CPU says, with the trace that it appends.
+  const Status torch = guard("model/x", "forward", [] {
+    throw std::runtime_error(
+        "[enforce fail at alloc_cpu.cpp:126] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 9 bytes. Error code 12 (Cannot allocate memory)\nException raised from alloc_cpu at x.cpp:1");
+  });
+  EXPECT_EQ(torch.error().code, Code::unsupported);
+  EXPECT_THAT(torch.error().what, HasSubstr("you tried to allocate 9 bytes"));
 }
 
 TEST(Guard, LeavesTorchsTraceOut) {

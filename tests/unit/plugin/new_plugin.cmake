@@ -1,6 +1,7 @@
-# cmake -DCONCLAVE=<executable> -DKIND=<kind> -DWORK=<folder> [-DWITH=<yaml map>] -P new_plugin.cmake
+# cmake -DCONCLAVE=<executable> -DKIND=<kind> -DWORK=<folder> [-DWITH=<yaml map>] [-DTREE=<tree>] -P new_plugin.cmake
 #
-# What an author does: new-plugin, build out of tree, run its test, check it, list it.
+# What an author does: new-plugin, build out of tree, run its test, check it, list it. With TREE, only that configuring
+# against another tree than the one that wrote the template finds that one.
 file(REMOVE_RECURSE ${WORK})
 set(name out-of-tree)
 set(library ${WORK}/build/plugins/${KIND}-${name}.so)
@@ -14,6 +15,14 @@ function(must)
 endfunction()
 
 must(${CONCLAVE} new-plugin ${KIND} ${name} --dir ${WORK})
+if(TREE)
+  must(${CMAKE_COMMAND} -S ${WORK} -B ${WORK}/build -DCMAKE_PREFIX_PATH=${TREE} -DBUILD_TESTING=OFF)
+  load_cache(${WORK}/build READ_WITH_PREFIX found_ Conclave_DIR)
+  if(NOT found_Conclave_DIR STREQUAL "${TREE}/lib/cmake/Conclave")
+    message(FATAL_ERROR "-DCMAKE_PREFIX_PATH=${TREE} was given and ${found_Conclave_DIR} is used")
+  endif()
+  return()
+endif()
 must(${CMAKE_COMMAND} -S ${WORK} -B ${WORK}/build)
 must(${CMAKE_COMMAND} --build ${WORK}/build)
 must(${CMAKE_CTEST_COMMAND} --test-dir ${WORK}/build --no-tests=error --output-on-failure)

@@ -90,6 +90,71 @@ TEST(Registry, AnErrorOfFindNamesFileReasonAndNeighbours) {
   EXPECT_THAT(misspelt.error().fix, HasSubstr("did you mean scheduler/good"));
 }
 
+TEST(Registry, AnUnknownIdMayStandInALibraryThatCouldNotBeAsked) {
+  const testkit::TemporaryDir dir;
+  copy_into(dir, {"scheduler-good"});
+  std::filesystem::copy_file(faults / "scheduler-wrong-fingerprint.so", dir.path() / "mine.so");
+  PluginRegistry registry(settings({dir.path()}));
+  registry.scan();
+  const auto held = registry.find("scheduler/wrong-fingerprint");
+  ASSERT_FALSE(held.ok());
+  EXPECT_EQ(held.error().code, Code::unsupported);
+  EXPECT_THAT(held.error().what, HasSubstr((dir.path() / "mine.so").string() + ": does not fit this host"));
+  // Even where another id is near: nobody knows which of the two was meant.
+  EXPECT_EQ(registry.find("scheduler/godo").error().code, Code::unsupported);
+  EXPECT_EQ(registry.find("scheduler/godo").error().fix, "did you mean scheduler/good?");
+
+  // A library whose name says what it holds may hold a second plugin.
+  std::filesystem::rename(dir.path() / "mine.so", dir.path() / "scheduler-first.so");
+  registry.scan();
+  EXPECT_EQ(registry.find("scheduler/wrong-fingerprint").error().code, Code::unsupported);
+  EXPECT_THAT(registry.find("scheduler/wrong-fingerprint").error().what, HasSubstr("scheduler-first.so"));
+  EXPECT_EQ(registry.find("scheduler/godo").error().code, Code::invalid_argument);
+}
+
+TEST(Registry, SaysWhenAnEarlierHolderIsPassedOver) {
+  const testkit::TemporaryDir dir;
+  std::filesystem::copy_file(faults / "scheduler-wrong-fingerprint.so", dir.path() / "scheduler-good.so");
+  PluginRegistry registry(settings({dir.path(), faults / "twin"}));
+  registry.scan();
+  ASSERT_TRUE(registry.find("scheduler/good").ok());
+  EXPECT_THAT(registry.remark("scheduler/good"),
+              HasSubstr("passes over " + (dir.path() / "scheduler-good.so").string()));
+  EXPECT_THAT(registry.remark("scheduler/good"), HasSubstr("0123456789abcdef"));
+  for (const PluginRow& row : registry.rows())
+    EXPECT_EQ(row.state, row.file.parent_path() == dir.path() ? "quarantined" : "warning") << row.file;
+
+  PluginRegistry other_way(settings({faults / "twin", dir.path()}));
+  other_way.scan();
+  EXPECT_EQ(other_way.remark("scheduler/good"), "");
+}
+
+TEST(Registry, QuarantinesATensorPluginWhoseNoteNamesNoTorch) {
+  const testkit::TemporaryDir dir;
+  std::filesystem::copy_file(faults / "kinds/optimizer-fault-no-torch.so", dir.path() / "mine.so");
+  PluginRegistry registry(settings({dir.path()}));
+  registry.scan();
+  const auto found = registry.find("optimizer/deaf");
+  ASSERT_FALSE(found.ok());
+  EXPECT_EQ(found.error().code, Code::unsupported);
+  EXPECT_EQ(found.error().where, (dir.path() / "mine.so").string());
+  EXPECT_THAT(found.error().what, HasSubstr("TENSOR"));
+}
+
+TEST(Registry, KeepsNoVerdictOfASlowMachine) {
+  const testkit::TemporaryDir cache;
+  auto s = settings({faults / "slow"});
+  s.cache = cache.path();
+  s.probe_seconds = 0.2; // 1.2 s on the clock, of which the initialiser sleeps 3
+  PluginRegistry late(s);
+  late.scan();
+  EXPECT_THAT(late.find("scheduler/sleeping-initialiser").error().what, HasSubstr("was not done in 1 s"));
+  s.probe_seconds = 60;
+  PluginRegistry patient(s);
+  patient.scan();
+  EXPECT_TRUE(patient.find("scheduler/sleeping-initialiser").ok());
+}
+
 TEST(Registry, TheFirstOfTwoEqualIdsWins) {
   const testkit::TemporaryDir dir;
   copy_into(dir, {"scheduler-good"});

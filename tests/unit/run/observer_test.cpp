@@ -20,6 +20,10 @@ class Recorder final : public Monitor {
     steps.push_back(report.step);
     return {};
   }
+  Status flush() override {
+    flushed_after = static_cast<std::int64_t>(steps.size());
+    return {};
+  }
   Status finish(int exit_code) override {
     code = exit_code;
     return {};
@@ -28,6 +32,7 @@ class Recorder final : public Monitor {
   std::chrono::milliseconds delay{0};
   std::int64_t throw_at = -1;
   std::vector<std::int64_t> steps;
+  std::int64_t flushed_after = -1;
   int code = -1;
 };
 
@@ -61,6 +66,23 @@ TEST(Observer, AThrowingMonitorIsSwitchedOffAndTheOthersGoOn) {
   observer.finish(0);
   EXPECT_EQ(bad->steps, (std::vector<std::int64_t>{1}));
   EXPECT_EQ(good->steps.size(), 4u);
+}
+
+TEST(Observer, FlushComesAfterWhatWasPostedAndDoesNotWaitForWhatComesLater) {
+  Logger log(true);
+  auto slow = std::make_shared<Recorder>();
+  slow->delay = std::chrono::milliseconds(2);
+  Observer observer({{"monitor/slow", "slow", slow}}, log, 4);
+  ASSERT_TRUE(observer.start({}).ok());
+  for (std::int64_t i = 1; i <= 10; ++i) observer.post(report(i));
+  std::jthread stepping([&observer](const std::stop_token& stop) { // training goes on while a checkpoint is written
+    for (std::int64_t i = 11; !stop.stop_requested(); ++i) observer.post(report(i));
+  });
+  observer.flush();
+  EXPECT_GE(slow->flushed_after, 10);
+  stepping.request_stop();
+  stepping.join();
+  observer.finish(0);
 }
 
 TEST(Observer, AnErrorOfStartIsReturnedWithThePluginsId) {

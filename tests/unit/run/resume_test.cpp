@@ -7,12 +7,15 @@
 namespace conclave {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 CheckpointMeta meta() {
   CheckpointMeta m;
   m.vocabulary = 100;
   m.plan_digest = "aaaaaaaaaaaaaaaa";
+  m.plugins = {{"model/x", "1111"}};
+  m.machine = "AVX2, 2 threads";
   m.settings["optimizer.with.lr"] = {"0.001", "a.yaml:3", Affects::numerics};
   m.settings["monitors.console.every"] = {"1", "a.yaml:9", Affects::io};
   return m;
@@ -24,6 +27,8 @@ TEST(Resume, MetaSurvivesJson) {
   EXPECT_EQ(back->vocabulary, 100);
   EXPECT_EQ(back->settings.at("monitors.console.every").affects, Affects::io);
   EXPECT_EQ(back->settings.at("optimizer.with.lr").value, "0.001");
+  EXPECT_EQ(back->plugins, meta().plugins);
+  EXPECT_EQ(back->machine, meta().machine);
   EXPECT_FALSE(parse_checkpoint_meta("{").ok());
 }
 
@@ -51,6 +56,22 @@ TEST(Resume, OutputChangesAreNoted) {
   const auto decision = compare_for_resume(meta(), now, false);
   ASSERT_TRUE(decision.ok());
   ASSERT_EQ(decision->notes.size(), 1u);
+}
+
+TEST(Resume, AnotherBuildOrMachineIsToldAndAccepted) {
+  auto now = meta();
+  now.plugins = {{"model/x", "2222"}, {"filter/new", "3333"}};
+  now.machine = "AVX512, 2 threads";
+  const auto decision = compare_for_resume(meta(), now, false);
+  ASSERT_TRUE(decision.ok());
+  EXPECT_THAT(decision->notes, ElementsAre(HasSubstr("model/x is another build (SHA-256 1111, now 2222)"),
+                                           HasSubstr("with AVX2, 2 threads, this is AVX512, 2 threads")));
+}
+
+TEST(Resume, MetaKeepsTextThatIsNoUtf8Readable) {
+  auto odd = meta();
+  odd.settings["data.cache"] = {"/tmp/\xff", "", Affects::io};
+  EXPECT_TRUE(parse_checkpoint_meta(to_json(odd)).ok());
 }
 
 TEST(Resume, ANewOptionThatAffectsNumericsCounts) {

@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <thread>
@@ -17,7 +21,7 @@ bool wait_for_stop(const std::stop_token& token) {
 }
 
 TEST(StopSignal, TheFirstSignalIsARequest) {
-  for (const int number : {SIGTERM, SIGUSR1, SIGINT}) {
+  for (const int number : {SIGTERM, SIGUSR1, SIGINT, SIGHUP}) {
     auto signal = StopSignal::install();
     ASSERT_TRUE(signal.ok());
     EXPECT_FALSE(signal.value()->token().stop_requested());
@@ -39,11 +43,37 @@ TEST(StopSignalDeathTest, TheSecondSignalEndsTheProcess) {
       testing::ExitedWithCode(128 + SIGTERM), "");
 }
 
+TEST(StopSignal, WhatTheCallerIgnoresStaysIgnored) {
+  struct sigaction ignore {
+  }, before{};
+  ignore.sa_handler = SIG_IGN;
+  sigaction(SIGHUP, &ignore, &before);
+  {
+    auto signal = StopSignal::install();
+    std::raise(SIGHUP);
+    std::raise(SIGHUP); // the second one would end the process
+    EXPECT_EQ(signal.value()->name(), "");
+  }
+  sigaction(SIGHUP, &before, nullptr);
+}
+
+TEST(StopSignal, AClosedPipeIsAnErrorOfTheWrite) {
+  auto signal = StopSignal::install();
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe(ends.data()), 0);
+  close(ends[0]);
+  EXPECT_EQ(write(ends[1], "x", 1), -1);
+  EXPECT_EQ(errno, EPIPE);
+  close(ends[1]);
+}
+
 TEST(StopSignal, LeavesNothingBehind) {
   { auto signal = StopSignal::install(); }
-  struct sigaction current {};
-  sigaction(SIGUSR1, nullptr, &current);
-  EXPECT_EQ(current.sa_handler, SIG_DFL);
+  for (const int number : {SIGUSR1, SIGHUP, SIGPIPE}) {
+    struct sigaction current {};
+    sigaction(number, nullptr, &current);
+    EXPECT_EQ(current.sa_handler, SIG_DFL);
+  }
 }
 
 } // namespace

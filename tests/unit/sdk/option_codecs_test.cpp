@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "conclave/options.hpp"
 #include "conclave/random.hpp"
@@ -96,6 +97,30 @@ TEST(Codecs, NumbersAndTruth) {
   EXPECT_EQ(problem<int>("010"),
             "k: '010' starts with a zero, which some readers take as octal: write it without the leading zero\n");
   EXPECT_EQ(parse<int>("0").value, 0);
+  EXPECT_EQ(parse<std::int64_t>("9223372036854775807").value, std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(parse<std::int64_t>("-9223372036854775808").value, std::numeric_limits<std::int64_t>::min());
+  EXPECT_EQ(parse<std::int64_t>("1e18").value, 1'000'000'000'000'000'000);
+  EXPECT_EQ(parse<std::int64_t>("1000000000000000000").value, 1'000'000'000'000'000'000);
+  EXPECT_EQ(parse<std::int64_t>("9223372036854775807.000000000000000000000").value,
+            std::numeric_limits<std::int64_t>::max());
+  for (const char* beyond :
+       {"9223372036854775808", "-9223372036854775809", "1e19", "1e9999", "12345678901234567890123"})
+    EXPECT_EQ(problem<std::int64_t>(beyond), "k: '" + std::string(beyond) +
+                                                 "' is not a whole number below 2^63: write a whole number without a "
+                                                 "fraction\n");
+  EXPECT_EQ(parse<std::uint64_t>("18446744073709551615").value, std::numeric_limits<std::uint64_t>::max());
+  EXPECT_EQ(parse<std::uint64_t>("-0").value, 0u);
+  EXPECT_EQ(problem<std::uint64_t>("18446744073709551616"),
+            "k: '18446744073709551616' is not a whole number below 2^64: write a whole number without a fraction\n");
+  EXPECT_EQ(problem<std::uint64_t>("-1"), "k: '-1' is out of range: give a value of at least 0\n");
+  EXPECT_EQ(parse<Bytes>("8388607.9999990463256835937500TiB").value,
+            std::numeric_limits<std::int64_t>::max() - 1048575);
+  // Digits beyond what a double keeps do not change its size.
+  const std::string digits(350, '9');
+  EXPECT_EQ(problem<double>(digits + ".5"),
+            "k: '" + digits.substr(0, 60) + "...' is too large: give a number below 1e308\n");
+  EXPECT_EQ(parse<double>("0." + std::string(390, '0') + "1").value, 0.0);
+  EXPECT_EQ(parse<double>(std::string(300, '9') + ".5").value, 1e300);
   EXPECT_TRUE(parse<bool>("true").value);
   for (const char* bad : {"yes", "on", "True", "1", ""}) EXPECT_NE(problem<bool>(bad), "") << bad;
   EXPECT_EQ(problem<bool>("true", true),
@@ -133,6 +158,14 @@ TEST(Codecs, WhatIsWrittenReadsBack) {
     const StepsOrFraction fraction = StepsOrFraction::of_fraction(share);
     EXPECT_EQ(parse<StepsOrFraction>(detail::Codec<StepsOrFraction>::render(fraction)).value.fraction, share);
     EXPECT_EQ(parse<Seconds>(detail::Codec<Seconds>::render(share * 1e3)).value, share * 1e3);
+    // Integers of every size.
+    const std::uint64_t bits = stream.bits(4 * i + 7'000'000) >> stream.below(4 * i + 8'000'000, 64);
+    const auto integer = static_cast<std::int64_t>(bits);
+    EXPECT_EQ(parse<std::uint64_t>(detail::Codec<std::uint64_t>::render(bits)).value, bits);
+    EXPECT_EQ(parse<std::int64_t>(detail::Codec<std::int64_t>::render(integer)).value, integer);
+    EXPECT_EQ(parse<Count>(detail::Codec<Count>::render(integer)).value, integer);
+    EXPECT_EQ(parse<Bytes>(detail::Codec<Bytes>::render(integer)).value, integer);
+    EXPECT_EQ(parse<int>(detail::Codec<int>::render(static_cast<int>(integer))).value, static_cast<int>(integer));
   }
   EXPECT_EQ(detail::Codec<double>::render(1e-4), "1e-4");
   EXPECT_EQ(detail::Codec<double>::render(1e-6), "1e-6");

@@ -128,6 +128,52 @@ TEST(OptionTable, NullIsForOptionalOnesOnly) {
   EXPECT_FALSE(bound.options.top.has_value());
 }
 
+// What composition leaves of a null that found nothing to delete: no location.
+TEST(OptionTable, ANullWithoutALocationDeletesNothing) {
+  const Bound bound = bind({member("name", text("n")), member("lr", Value::null()), member("inner", Value::null()),
+                            member("limits", Value::map({member("a", Value::null()), member("b", text("2"))}))});
+  EXPECT_EQ(bound.problems, "");
+  EXPECT_EQ(bound.options.limits.size(), 1u);
+  EXPECT_EQ(bind({member("name", text("n")), member("lrr", Value::null(), 2)}).problems,
+            "f:2:1: p.lrr: unknown option: did you mean lr? (number above 0, default 1e-4)\n");
+  EXPECT_EQ(bind({member("name", Value::null())}).problems, "f:1:1: p.name: is required and missing: add it (text)\n");
+}
+
+TEST(OptionTable, WhatIsMissingFromAnIncompleteTreeIsNoError) {
+  Options options;
+  Diagnostics diagnostics;
+  std::vector<ChildRequest> children;
+  const Value tree =
+      Value::map({member("betas", Value::list({text("0.9"), text("0.1")})),
+                  member("child", Value::map({member("with", Value::map({}))})), member("lrr", text("1"), 4)},
+                 at(1));
+  table().bind(tree, "p", {"/", true}, &options, diagnostics, children);
+  EXPECT_EQ(diagnostics.render(), "f:4:1: p.lrr: unknown option: did you mean lr? (number above 0, default 1e-4)\n");
+}
+
+TEST(OptionTable, ARequiredPluginIsNeverNull) {
+  struct Outer {
+    Child<Scheduler> child;
+  };
+  const OptionTable outer = OptionTableBuilder<Outer>().plugin("child", &Outer::child).required().build();
+  Outer options;
+  Diagnostics diagnostics;
+  std::vector<ChildRequest> children;
+  outer.bind(Value::map({member("child", Value::null(at(2)), 2)}), "p", {}, &options, diagnostics, children);
+  EXPECT_EQ(diagnostics.render(), "f:2:1: p.child: has no value: write one (plugin)\n");
+  EXPECT_FALSE(outer.find("child")->optional);
+}
+
+TEST(OptionTable, ANestedBlockHasNoName) {
+  const Value block =
+      Value::map({member("use", text("scheduler/a")), member("name", text("x", 3), 3), member("wth", text("y", 4), 4)});
+  const Bound bound = bind({member("name", text("n")), member("child", block)});
+  EXPECT_EQ(bound.problems,
+            "f:3:1: p.child.name: only the items of a list have a name: remove it: this block is known as p.child\n"
+            "f:4:1: p.child.wth: unknown key of a plugin block: did you mean with?\n");
+  EXPECT_EQ(bound.children.size(), 1u) << "its options are still bound: all errors at once";
+}
+
 TEST(OptionTable, OldNamesWorkAndWarn) {
   const Bound bound = bind({member("name", text("n")), member("learning_rate", text("0.5", 2), 2)});
   EXPECT_EQ(bound.problems, "f:2:1: warning: p.learning_rate: is an old name: write lr\n");

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 
 #include "train/batch_transfer.hpp"
 #include "unit/train/tiny_stage.hpp"
@@ -268,6 +269,36 @@ TEST(Engine, ALearningRateThatIsNoNumberStopsBeforeTheUpdate) {
   ASSERT_FALSE(failed.ok());
   EXPECT_NE(failed.error().render().find("scheduler/strange"), std::string::npos);
   EXPECT_TRUE(before.equal((*engine)->master("w2")));
+}
+
+struct Rateless final : Optimizer {
+  explicit Rateless(bool throwing) : throws(throwing) {}
+  [[nodiscard]] OptimizerTraits traits() const override { return {}; }
+  [[nodiscard]] double peak_learning_rate() const override {
+    if (throws) throw std::runtime_error("no rate today");
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  void step(std::span<Segment>, const UpdateScalars&) override { ADD_FAILURE() << "an update without a rate"; }
+  bool throws;
+};
+
+TEST(Engine, AnOptimizerWithoutAPeakRateIsNamed) {
+  for (const bool throws : {true, false}) {
+    auto engine =
+        make_step_engine(settings_for(at::kFloat), std::make_unique<testing::TinyStage>(at::kFloat, at::kFloat),
+                         std::make_shared<Rateless>(throws), "optimizer/rateless", nullptr, "model/tiny");
+    ASSERT_TRUE(engine.ok());
+    auto failed = (*engine)->step(make_step(0, 6, 2));
+    ASSERT_FALSE(failed.ok());
+    EXPECT_NE(failed.error().render().find("optimizer/rateless"), std::string::npos) << failed.error().render();
+  }
+}
+
+TEST(Engine, AStepWithoutAMicroBatchIsRefused) {
+  Harness harness(settings_for(at::kFloat));
+  data::HostStep empty;
+  EXPECT_FALSE(harness.engine->step(empty).ok());
+  EXPECT_FALSE(harness.engine->evaluate(empty).ok());
 }
 
 } // namespace

@@ -59,6 +59,14 @@ TEST(Gate, ClosesOnWhatIsNotFiniteAndOnTheLimit) {
   EXPECT_EQ(value(gate.values().found_inf), 0) << "too large, but finite: the loss scale must not shrink";
 }
 
+TEST(Gate, OpensOnARankThatOwnsNoNorm) {
+  train::Gate gate({.clip = 1, .limit = 1e6}, {}, at::kCPU, at::kFloat);
+  gate.decide(scale_of(4));
+  EXPECT_EQ(value(gate.values().norm_squared), 0);
+  EXPECT_EQ(value(gate.values().apply), 1);
+  EXPECT_EQ(value(gate.values().gradient_scale), 0.25);
+}
+
 TEST(Gate, LargestFp32GradientsAreFinite) {
   const at::Tensor gradient = at::full({1000}, std::numeric_limits<float>::max());
   EXPECT_TRUE(std::isfinite(value(train::sum_of_squares({gradient}))));

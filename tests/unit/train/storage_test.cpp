@@ -2,9 +2,11 @@
 
 #include "train/storage.hpp"
 
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
 #include "conclave/random.hpp"
+#include "train/checkpoint_state.hpp"
 #include "unit/train/tiny_stage.hpp"
 
 namespace conclave {
@@ -64,6 +66,54 @@ TEST(Storage, OneFlatTensorForEachDecayClass) {
   ASSERT_EQ(whole.size(), 4U);
   EXPECT_EQ(whole[0].master.sizes().vec(), (std::vector<std::int64_t>{vocabulary, width}));
   EXPECT_EQ(whole[0].parameter->name, "embed");
+}
+
+// TinyStage with an expert (w2), whose copies are other ranks than those of the dense parameters.
+StageDescription with_reductions() {
+  auto description = testing::TinyStage(at::kFloat, at::kFloat).describe();
+  for (ParamSpec& spec : description.parameters) spec.grad_sum_over = {MeshDim::context, MeshDim::data};
+  description.parameters[1].grad_sum_over = {MeshDim::data, MeshDim::context}; // the same set
+  description.parameters[3].grad_sum_over = {MeshDim::expert_data};
+  return description;
+}
+
+TEST(Storage, AFlatTensorHasOneDecayClassAndOneReduction) {
+  const auto description = with_reductions();
+  const auto storage = make(description, at::kBFloat16);
+  const std::vector<MeshDim> dense = {MeshDim::data, MeshDim::context}, experts = {MeshDim::expert_data};
+  ASSERT_EQ(storage->groups().size(), 3U);
+  auto group_of = [&](const char* name) { return storage->find(name)->group; };
+  EXPECT_EQ(group_of("embed"), group_of("w1.fused"));
+  for (const train::ParameterSlot& slot : storage->slots()) {
+    const train::FlatGroup& group = storage->groups()[slot.group];
+    EXPECT_EQ(group.decay, slot.spec->decay) << slot.spec->name;
+    EXPECT_EQ(group.grad_sum_over, slot.spec->name == "w2" ? experts : dense) << slot.spec->name;
+    EXPECT_EQ(slot.sink.gradient.const_data_ptr(), group.gradient.const_data_ptr<float>() + slot.offset);
+  }
+  EXPECT_EQ(storage->groups()[group_of("w2")].master.numel(), train::alignment) << "w2 alone";
+  EXPECT_EQ(storage->segments(true).size(), 3U);
+  EXPECT_EQ(storage->segments(true).back().decay, DecayClass::no_decay) << "what decays comes first";
+}
+
+TEST(Storage, CheckpointsDoNotSeeTheGroups) {
+  const auto plain = testing::TinyStage(at::kFloat, at::kFloat).describe(), grouped = with_reductions();
+  auto snapshot = [](const StageDescription& description) {
+    const auto storage = make(description, at::kFloat);
+    storage->allocate_states({"m"});
+    for (std::size_t i = 0; i < storage->slots().size(); ++i)
+      storage->slots()[i].states[0].copy_(storage->slots()[i].master * static_cast<double>(i + 2));
+    Snapshot out;
+    train::snapshot_tensors(*storage, description, train::BufferStorage(description, at::kCPU), out);
+    for (TensorShard& shard : out.tensors) shard.value = shard.value.clone(); // they are views of the storage
+    return out.tensors;
+  };
+  const auto expected = snapshot(plain), found = snapshot(grouped);
+  ASSERT_EQ(expected.size(), found.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(found[i].name, expected[i].name);
+    EXPECT_EQ(found[i].offset, expected[i].offset);
+    EXPECT_TRUE(found[i].value.equal(expected[i].value)) << found[i].name;
+  }
 }
 
 TEST(Storage, RefusesDescriptionsThatContradictThemselves) {

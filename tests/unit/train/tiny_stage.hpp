@@ -18,7 +18,7 @@ namespace conclave::testing {
 
 inline constexpr std::int64_t vocabulary = 11, width = 4, hidden = 6;
 
-struct TinyStage final : Stage {
+struct TinyStage : Stage {
   explicit TinyStage(at::ScalarType compute_type, at::ScalarType master_type)
       : compute(compute_type), master(master_type) {}
   [[nodiscard]] StageDescription describe() const override;

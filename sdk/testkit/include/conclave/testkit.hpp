@@ -15,6 +15,7 @@
 #include <concepts>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -147,9 +148,14 @@ Bound bind_options(const OptionTable& table, const Value& with = {}, const std::
 /// Instances for nested plugin options, by the option's name.
 using Children = std::map<std::string, std::shared_ptr<Plugin>>;
 
-/// Binds and constructs. An error of binding lists every problem; an exception of the plugin becomes an Error with its id.
+/// Makes the plugin of a nested block that stands in the options.
+using MakeChild = std::function<Result<std::shared_ptr<Plugin>>(const ChildRequest& request)>;
+
+/// Binds and constructs. Nested plugins come from `children`, those whose block stands in `with` from `make_child`. An error
+/// of binding lists every problem; an exception of the plugin becomes an Error with its id, one of `make_child` passes.
 Result<std::shared_ptr<Plugin>> make_plugin(const PluginDescriptor& descriptor, HostContext& host,
-                                            const Value& with = {}, const Children& children = {});
+                                            const Value& with = {}, const Children& children = {},
+                                            const MakeChild& make_child = {});
 
 template <class K>
 Result<std::shared_ptr<K>> make(const PluginDescriptor& descriptor, HostContext& host, const Value& with = {},

@@ -36,6 +36,11 @@ std::vector<FileShard> cut_file(const FileEntry& file, const std::vector<std::in
 /// Ascending cut positions 0, ..., size of a plain file, about `target` bytes apart, each after a `separator`.
 Result<std::vector<std::int64_t>> cut_positions(const FileEntry& file, std::int64_t target, std::string_view separator);
 
+/// Plain files above `shard_bytes` in parts, each after a `separator`; the others (compressed ones can only be read from the
+/// start) together until they reach `group_bytes`.
+Result<std::vector<FileShard>> cut_or_group(std::vector<FileEntry> files, std::int64_t shard_bytes,
+                                            std::int64_t group_bytes, std::string_view separator);
+
 /// The shards of one source instance, listed once.
 class FileShards {
  public:

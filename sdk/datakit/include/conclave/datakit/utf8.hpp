@@ -7,6 +7,7 @@
 // Threading: pure functions.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -16,25 +17,40 @@ namespace conclave::datakit {
 /// What decode() returns for bytes that are no UTF-8.
 inline constexpr char32_t replacement_character = U'\uFFFD';
 
+/// What stands at a position of a text that claims to be UTF-8.
+struct Utf8Step {
+  char32_t code;      ///< replacement_character when not valid
+  std::size_t length; ///< bytes of the sequence, or of the maximal ill-formed subpart (Unicode 15, 3.9): 1 to 4
+  bool valid;
+};
+
+/// The one decoder of host and plugins (Unicode 15, table 3-7: no surrogates, no overlong forms, nothing above U+10FFFF).
+/// Precondition: position < text.size().
+inline Utf8Step step_utf8(std::string_view text, std::size_t position) noexcept {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[position + i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return {first, 1, true};
+  if (first < 0xC2 || first > 0xF4) return {replacement_character, 1, false};
+  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  // The second byte's range depends on the first: E0 and F0 exclude overlong forms, ED surrogates, F4 what is too large.
+  unsigned low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+  unsigned high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+  char32_t code = first & (0xFFu >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if (position + i >= text.size() || byte(i) < low || byte(i) > high) return {replacement_character, i, false};
+    code = (code << 6) | (byte(i) & 0x3Fu);
+    low = 0x80;
+    high = 0xBF;
+  }
+  return {code, length, true};
+}
+
 /// The code point that starts at text[position]; position moves past it. A byte that starts no valid sequence gives
 /// replacement_character and moves by one. Precondition: position < text.size().
-inline char32_t decode(std::string_view text, std::size_t& position) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(position++);
-  if (first < 0x80) return first;
-  const int more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : 1;
-  if (first < 0xC2 || first > 0xF4 || position + static_cast<std::size_t>(more) > text.size())
-    return replacement_character;
-  char32_t code = first & (0x3Fu >> more);
-  for (int i = 0; i < more; ++i) {
-    const unsigned next = byte(position + static_cast<std::size_t>(i));
-    if ((next & 0xC0) != 0x80) return replacement_character;
-    code = (code << 6) | (next & 0x3F);
-  }
-  const bool overlong = (more == 2 && code < 0x800) || (more == 3 && code < 0x10000);
-  if (overlong || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return replacement_character;
-  position += static_cast<std::size_t>(more);
-  return code;
+inline char32_t decode(std::string_view text, std::size_t& position) noexcept {
+  const Utf8Step step = step_utf8(text, position);
+  position += step.valid ? step.length : 1;
+  return step.code;
 }
 
 /// Appends a code point as UTF-8; one that is not a Unicode scalar value as replacement_character.

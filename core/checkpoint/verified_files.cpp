@@ -1,18 +1,16 @@
-// POSIX file access with named errors.
+// POSIX reads behind verified_files.hpp.
 
-#include "checkpoint/file_io.hpp"
+#include "checkpoint/verified_files.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <xxhash.h>
-
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <system_error>
 #include <vector>
+
+#include "io/digest.hpp"
 
 namespace conclave {
 namespace {
@@ -20,126 +18,7 @@ namespace {
 constexpr std::size_t chunk_bytes = std::size_t{1} << 20;
 constexpr std::size_t name_limit = 1024;
 
-std::string advice(int error_number) {
-  switch (error_number) {
-    case ENOSPC:
-    case EDQUOT: return "free space on that file system, or keep fewer checkpoints";
-    case EFBIG: return "raise the limit on file sizes (ulimit -f)";
-    case EROFS:
-    case EACCES:
-    case EPERM: return "make the folder writable, or choose another run directory";
-    case EIO: return "check the disk (dmesg)";
-    case ENOENT: return "check the path";
-    case EMFILE:
-    case ENFILE: return "raise the limit on open files (ulimit -n)";
-    default: return {};
-  }
-}
-
-std::string hex(const XXH128_canonical_t& canonical) {
-  constexpr char digits[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(2 * sizeof(canonical.digest));
-  for (const unsigned char byte : canonical.digest) {
-    text += digits[byte >> 4];
-    text += digits[byte & 15];
-  }
-  return text;
-}
-
 } // namespace
-
-Error file_error(const std::filesystem::path& path, std::string_view action, int error_number) {
-  return storage_error("cannot " + std::string(action) + ": " + std::generic_category().message(error_number),
-                       advice(error_number), path.string());
-}
-
-FileHandle& FileHandle::operator=(FileHandle&& other) noexcept {
-  if (this != &other) {
-    reset();
-    descriptor_ = std::exchange(other.descriptor_, -1);
-  }
-  return *this;
-}
-
-void FileHandle::reset() noexcept {
-  if (descriptor_ >= 0) ::close(descriptor_);
-  descriptor_ = -1;
-}
-
-// ---- Digester ----
-
-struct Digester::State {
-  struct Free {
-    void operator()(XXH3_state_t* state) const noexcept { XXH3_freeState(state); }
-  };
-  // The library's state wants an alignment of 64, so the library allocates it.
-  std::unique_ptr<XXH3_state_t, Free> xxh{XXH3_createState()};
-};
-
-Digester::Digester() : state_(std::make_unique<State>()) { XXH3_128bits_reset(state_->xxh.get()); }
-Digester::~Digester() = default;
-Digester::Digester(Digester&&) noexcept = default;
-Digester& Digester::operator=(Digester&&) noexcept = default;
-
-void Digester::update(std::span<const std::byte> data) {
-  if (data.empty()) return;
-  XXH3_128bits_update(state_->xxh.get(), data.data(), data.size());
-  bytes_ += static_cast<std::int64_t>(data.size());
-}
-
-FileDigest Digester::digest() const {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state_->xxh.get()));
-  return {bytes_, hex(canonical)};
-}
-
-// ---- writing ----
-
-Result<FileWriter> FileWriter::create(const std::filesystem::path& path) {
-  FileHandle file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!file) return file_error(path, "create the file", errno);
-  return FileWriter(path, std::move(file));
-}
-
-Status FileWriter::write(std::span<const std::byte> data) {
-  while (!data.empty()) {
-    // Hash and write in pieces, so that a piece is still in the processor's cache for the second use.
-    const std::size_t piece = std::min(data.size(), chunk_bytes);
-    const ssize_t written = ::write(file_.get(), data.data(), piece);
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return file_error(path_, "write", errno);
-    }
-    digester_.update(data.first(static_cast<std::size_t>(written)));
-    data = data.subspan(static_cast<std::size_t>(written));
-  }
-  return {};
-}
-
-Result<FileDigest> FileWriter::finish() {
-  if (::fsync(file_.get()) != 0) return file_error(path_, "sync", errno);
-  // Advice only: without it a verifying read would be served from the pages just written.
-  (void)::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
-  if (::close(file_.release()) != 0) return file_error(path_, "close", errno);
-  return digester_.digest();
-}
-
-Result<FileDigest> write_file(const std::filesystem::path& path, std::string_view content) {
-  CONCLAVE_ASSIGN(FileWriter writer, FileWriter::create(path));
-  CONCLAVE_RETURN_IF_ERROR(writer.write(content));
-  return writer.finish();
-}
-
-Status sync_directory(const std::filesystem::path& path) {
-  const FileHandle folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder) return file_error(path, "open the folder", errno);
-  // Some network file systems cannot sync a folder and say EINVAL; their renames are synchronous.
-  if (::fsync(folder.get()) != 0 && errno != EINVAL) return file_error(path, "sync the folder", errno);
-  return {};
-}
-
-// ---- reading ----
 
 bool is_safe_relative_name(std::string_view name) noexcept {
   if (name.empty() || name.size() > name_limit) return false;
@@ -229,17 +108,17 @@ Status verify_file(const FileHandle& file, const std::filesystem::path& path, co
         "the file has " + std::to_string(size) + " bytes, its manifest says " + std::to_string(expected.bytes),
         "use another checkpoint", path.string());
   if (keep) keep->clear();
-  Digester digester;
+  Digest digest;
   std::vector<std::byte> buffer(std::min(chunk_bytes, static_cast<std::size_t>(size)));
   for (std::int64_t offset = 0; offset < size;) {
     const auto piece = std::span(buffer).first(
         static_cast<std::size_t>(std::min<std::int64_t>(size - offset, static_cast<std::int64_t>(buffer.size()))));
     CONCLAVE_RETURN_IF_ERROR(read_exactly(file, path, offset, piece));
-    digester.update(piece);
+    digest.bytes(piece.data(), piece.size());
     if (keep) keep->append(reinterpret_cast<const char*>(piece.data()), piece.size());
     offset += static_cast<std::int64_t>(piece.size());
   }
-  if (digester.digest().xxh3_128 != expected.xxh3_128)
+  if (digest.hex() != expected.xxh3_128)
     return storage_error("the content is damaged: its checksum is not the manifest's", "use another checkpoint",
                          path.string());
   return {};

@@ -1,6 +1,6 @@
 // Digest over libxxhash. Numbers enter as little-endian bytes.
 
-#include "data/digest.hpp"
+#include "io/digest.hpp"
 
 #include <xxhash.h>
 
@@ -8,7 +8,7 @@
 #include <bit>
 #include <new>
 
-namespace conclave::data {
+namespace conclave {
 
 void Digest::Free::operator()(XXH3_state_s* state) const noexcept { XXH3_freeState(state); }
 
@@ -53,4 +53,4 @@ std::string Digest::hex() const {
 
 std::uint64_t hash_text(std::string_view text) noexcept { return XXH3_64bits(text.data(), text.size()); }
 
-} // namespace conclave::data
+} // namespace conclave

@@ -1,11 +1,12 @@
-// Digest: content addresses of files, stages and plans (XXH3, 128 bits).
+// Digest: content addresses of files, stages and plans (XXH3, 128 bits, seed 0).
 //
-// What this is: the one hash of the data room. Equal bytes give equal digests on every machine. What this is not:
+// What this is: the host's one checksum. Equal bytes give equal digests on every machine. What this is not:
 // cryptography; a digest guards against damage and mix-ups, not against an opponent.
 //
 // Threading: a value type; use one instance from one thread at a time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -13,7 +14,7 @@
 
 struct XXH3_state_s;
 
-namespace conclave::data {
+namespace conclave {
 
 class Digest {
  public:
@@ -31,7 +32,7 @@ class Digest {
   Digest& number(std::int64_t value) { return number(static_cast<std::uint64_t>(value)); }
   Digest& number(int value) { return number(static_cast<std::uint64_t>(static_cast<std::int64_t>(value))); }
 
-  /// 32 hexadecimal digits of everything so far.
+  /// 32 lower-case hexadecimal digits of everything so far, big-endian.
   [[nodiscard]] std::string hex() const;
 
  private:
@@ -44,4 +45,4 @@ class Digest {
 /// 64 bits of a document's text: what the held-out split and the tokenizer's sample are decided by.
 std::uint64_t hash_text(std::string_view text) noexcept;
 
-} // namespace conclave::data
+} // namespace conclave

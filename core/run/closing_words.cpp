@@ -1,0 +1,37 @@
+// The commands at the end of a run.
+
+#include "run/closing_words.hpp"
+
+namespace conclave {
+
+std::string shell_word(std::string_view text) {
+  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%";
+  if (!text.empty() && text.find_first_not_of(plain) == std::string_view::npos) return std::string(text);
+  std::string quoted = "'";
+  for (const char c : text) {
+    if (c == '\'') {
+      quoted += "'\\''"; // ends the quotes, an escaped quote, opens them again
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "'";
+}
+
+std::vector<std::string> closing_words(const ClosingFacts& facts) {
+  const std::string program = shell_word(facts.program.string()), run = shell_word(facts.run_directory.string());
+  std::string overrides;
+  for (const std::string& text : facts.overrides) overrides += " --set " + shell_word(text);
+  const std::string experiment = shell_word(facts.experiment) + overrides;
+  if (!facts.finished) {
+    const std::string device = facts.device == "auto" ? "" : " --device " + facts.device;
+    return {program + " run " + experiment + device + " --run-dir " + run + " --resume"};
+  }
+  std::vector<std::string> commands;
+  if (facts.exports) commands.push_back(program + " export " + run + " --to hf " + run + "/hf");
+  if (facts.tensorboard) commands.push_back("tensorboard --logdir " + run);
+  commands.push_back(program + " config show " + experiment);
+  return commands;
+}
+
+} // namespace conclave
