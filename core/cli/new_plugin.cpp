@@ -13,12 +13,12 @@
 #include <optional>
 #include <sstream>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <vector>
 
 #include "cli/verbs.hpp"
 #include "plugin/library.hpp"
+#include "run/closing_words.hpp"
 
 namespace conclave {
 namespace {
@@ -63,18 +63,6 @@ Status check_name(const std::string& name) {
   if (fits) return {};
   return invalid("'" + name + "' is no plugin name",
                  "use lower-case letters, digits and single dashes, e.g. my-filter, and begin with a letter");
-}
-
-/// A word that a shell reads back as `text`.
-std::string shell_word(const std::string& text) {
-  const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("_@%+=:,./-").find(c) != std::string_view::npos;
-  };
-  if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) return text;
-  std::string word = "'";
-  for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return word + "'";
 }
 
 Result<std::vector<fs::path>> template_files(const fs::path& folder) {
