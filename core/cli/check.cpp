@@ -10,8 +10,6 @@
 #include "config/advice.hpp"
 #include "config/experiment.hpp"
 #include "run/assemble.hpp"
-#include "run/host_services.hpp"
-#include "run/log.hpp"
 
 namespace conclave {
 namespace {
@@ -45,13 +43,7 @@ void execute(const std::string& file, const std::vector<std::string>& overrides,
   Diagnostics diagnostics;
   const auto experiment = load_experiment(file, {overrides}, context.registry(), diagnostics);
   if (experiment) {
-    Logger log(true);
-    HostServices::Settings settings;
-    settings.log = &log;
-    settings.seed = experiment->seed;
-    settings.phase = Phase::check;
-    HostServices host(std::move(settings));
-    check_assembled(*experiment, host, diagnostics);
+    check_assembled(*experiment, diagnostics);
     add_path_hints(*experiment, diagnostics);
   }
   context.exit_code = report(diagnostics);

@@ -148,10 +148,6 @@ void check(const PluginsArguments& arguments, CliContext& context) {
   } else {
     print(std::to_string(passed) + " passed, " + std::to_string(failed) + " failed, " + std::to_string(skipped) +
           " skipped\n");
-    if (skipped > 0 && arguments.with.empty())
-      print(
-          "The skipped cases want options that this plugin requires: give them as a YAML map, e.g.\n"
-          "  --with '{paths: [a.txt]}'\n");
   }
   context.exit_code = failed > 0 ? exit_code(Code::unsupported) : 0;
 }

@@ -1,11 +1,13 @@
 // conclave run: one experiment from text to checkpoint. conclave prepare: the data half of it.
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "cli/verbs.hpp"
+#include "run/assemble.hpp"
 #include "run/run_experiment.hpp"
 
 namespace conclave {
@@ -33,6 +35,13 @@ void execute(const std::shared_ptr<RunArguments>& arguments, CliContext& context
     context.exit_code = code;
     return;
   }
+  // What `check` would find, before hours of preparation; its hints are for `check`.
+  Diagnostics assembled;
+  check_assembled(*experiment, assembled);
+  if (assembled.has_errors()) {
+    context.exit_code = report(assembled);
+    return;
+  }
   context.exit_code = run_experiment(*experiment, registry, request);
 }
 
@@ -51,7 +60,7 @@ void add_run_verb(CLI::App& app, CliContext& context) {
                        "Go on from a checkpoint or run directory; without a path, from the newest good checkpoint");
   resume->expected(0, 1);
   verb->add_option("--stop-after", arguments->request.stop_after, "Save after this step and end")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1'000'000'000}));
   verb->add_option("--device", arguments->device, "Where to train")
       ->check(CLI::IsMember({"cpu", "cuda", "auto"}))
       ->take_last()

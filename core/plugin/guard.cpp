@@ -16,7 +16,8 @@ thread_local constinit Breadcrumb breadcrumb;
 
 /// torch's errors append where they were raised and a stack of mangled names: of no use to the one who reads this line.
 std::string first_part(std::string text) {
-  for (const char* tail : {"\nException raised from", "\nC++ CapturedTraceback", "\nDebug Python traceback"})
+  for (const char* tail :
+       {"\nException raised from", "\nframe #", "\nC++ CapturedTraceback", "\nDebug Python traceback"})
     if (const auto at = text.find(tail); at != std::string::npos) text.resize(at);
   while (!text.empty() && (text.back() == '\n' || text.back() == '.')) text.pop_back();
   return text;
@@ -44,8 +45,8 @@ bool says_out_of_memory(const std::string& type, const std::string& text) {
 Error out_of_memory(const std::string& text, const std::string& where) {
   return unsupported(
       "out of memory" + (text.empty() ? "" : ": " + text),
-      "lower train.micro_batch or data.length.max, set train.recompute: true, or use a machine with more "
-      "memory",
+      "lower train.micro_batch, data.length.max or the model's sizes, set train.recompute: true, or use a machine with "
+      "more memory",
       where);
 }
 

@@ -158,19 +158,29 @@ auto ask(const PluginBlock& block, const char* call, Diagnostics& diagnostics, F
   return std::nullopt;
 }
 
+Location section_where(const Experiment& experiment, const char* name) {
+  const Value* section = experiment.tree.find(name);
+  return (section != nullptr ? *section : experiment.tree).where();
+}
+
 /// The experiment's layout with the fewest ranks; one rank when it does not fold, which is then told.
 Mesh smallest_mesh(const Experiment& experiment, Diagnostics& diagnostics) {
   const auto mesh = resolve_mesh(parallel_sizes(experiment), 0, 0);
   if (mesh.ok()) return *mesh;
-  const Value* section = experiment.tree.find("parallel");
-  diagnostics.error((section != nullptr ? *section : experiment.tree).where(), "parallel", mesh.error().what,
-                    mesh.error().fix);
+  diagnostics.error(section_where(experiment, "parallel"), "parallel", mesh.error().what, mesh.error().fix);
   return {};
 }
 
 } // namespace
 
-void check_assembled(const Experiment& experiment, HostServices& host, Diagnostics& diagnostics) {
+void check_assembled(const Experiment& experiment, Diagnostics& diagnostics) {
+  Logger log(true);
+  HostServices::Settings settings;
+  settings.log = &log;
+  settings.seed = experiment.seed;
+  settings.phase = Phase::check;
+  HostServices host(std::move(settings));
+
   for (const DomainSection& domain : experiment.data.domains) probe<Source>(domain.source, host, diagnostics);
   for (const PluginBlock& block : experiment.data.filters) probe<Filter>(block, host, diagnostics);
   for (const PluginBlock& block : experiment.monitors) probe<Monitor>(block, host, diagnostics);
@@ -189,6 +199,11 @@ void check_assembled(const Experiment& experiment, HostServices& host, Diagnosti
                            return scheduler->warmup_steps({experiment.train.steps, input.peak_learning_rate});
                          }).value_or(input.warmup_steps);
   const Mesh mesh = smallest_mesh(experiment, diagnostics);
+  if (mesh.world_size() > 1)
+    diagnostics.hint(section_where(experiment, "parallel"), "parallel",
+                     "this layout needs at least " + std::to_string(mesh.world_size()) +
+                         " ranks, and `run` of this version trains on one",
+                     "to run it here, set every degree to 1");
   if (const auto model = probe<Model>(experiment.model, host, diagnostics)) {
     // The vocabulary is the tokenizer's, known after prepare; a typical size serves for the order of magnitude.
     const ModelShape shape{32'000, experiment.data.length.max};

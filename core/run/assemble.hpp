@@ -47,6 +47,6 @@ ParallelSizes parallel_sizes(const Experiment& experiment);
 
 /// Makes every plugin of the experiment in the check phase and reports what does not work: factories that refuse, a layout
 /// that does not fold, a model that does not fit its shape or layout. Then the advice on warm-up, learning rate and clip.
-void check_assembled(const Experiment& experiment, HostServices& host, Diagnostics& diagnostics);
+void check_assembled(const Experiment& experiment, Diagnostics& diagnostics);
 
 } // namespace conclave

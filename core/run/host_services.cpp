@@ -2,9 +2,8 @@
 
 #include "run/host_services.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
+#include <cstdlib>
 #include <exception>
 #include <thread>
 
@@ -38,7 +37,7 @@ class HostServices::Context final : public HostContext {
   std::uint64_t seed() const noexcept override { return host_.settings_.seed; }
   Device device() const noexcept override { return phase() == Phase::train ? host_.settings_.device : Device{}; }
   const Mesh& mesh() const noexcept override { return host_.settings_.mesh; }
-  std::string scratch_dir() override { return folder(host_.settings_.scratch, name_); }
+  std::string scratch_dir() override { return folder(host_.scratch(), name_); }
   std::string cache_dir() override { return folder(host_.settings_.cache, id_); }
   int worker_threads() const noexcept override { return host_.settings_.worker_threads; }
   std::stop_token stop_token() const noexcept override { return host_.settings_.stop; }
@@ -88,16 +87,24 @@ class HostServices::Context final : public HostContext {
   std::string id_, name_;
 };
 
-HostServices::HostServices(Settings settings) : settings_(std::move(settings)) {
-  // Another process may use the same folder: what this one leaves there and removes is its own.
-  if (!settings_.scratch.empty()) settings_.scratch /= std::to_string(getpid());
-}
+HostServices::HostServices(Settings settings) : settings_(std::move(settings)) {}
 
 HostServices::~HostServices() {
-  if (settings_.scratch.empty()) return;
+  if (scratch_.empty()) return;
   std::error_code ignored;
-  std::filesystem::remove_all(settings_.scratch, ignored);
-  std::filesystem::remove(settings_.scratch.parent_path(), ignored); // stays where another process has its own below
+  std::filesystem::remove_all(scratch_, ignored);
+  std::filesystem::remove(settings_.scratch, ignored); // stays where another process has its own in it
+}
+
+const std::filesystem::path& HostServices::scratch() {
+  const std::lock_guard lock(scratch_mutex_);
+  if (!scratch_.empty() || settings_.scratch.empty() || settings_.phase == Phase::check) return scratch_;
+  std::error_code ignored;
+  std::filesystem::create_directories(settings_.scratch, ignored);
+  // A name that nobody else has: process numbers repeat between containers that share a cache.
+  std::string name = (settings_.scratch / "XXXXXX").string();
+  if (mkdtemp(name.data()) != nullptr) scratch_ = name;
+  return scratch_;
 }
 
 HostContext& HostServices::context(const PluginBlock& block) {

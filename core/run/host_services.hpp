@@ -38,12 +38,12 @@ class HostServices {
     Device device;
     Mesh mesh;
     int worker_threads = 1;
-    std::filesystem::path scratch; ///< "" = none; a folder of this process below it
+    std::filesystem::path scratch; ///< "" = none; this object makes a folder of its own below it, when one is asked for
     std::filesystem::path cache;
     std::stop_token stop;
   };
   explicit HostServices(Settings settings);
-  ~HostServices(); ///< removes this process's scratch folder
+  ~HostServices(); ///< removes its scratch folder
 
   /// A context for one instance of that block; lives as long as the services.
   HostContext& context(const PluginBlock& block);
@@ -53,8 +53,12 @@ class HostServices {
 
  private:
   class Context;
+  /// The scratch folder, made on first use; "" when there is none or it cannot be made.
+  const std::filesystem::path& scratch();
   Settings settings_;
   MetricInbox metrics_;
+  std::mutex scratch_mutex_;
+  std::filesystem::path scratch_;
   std::list<std::unique_ptr<Context>> contexts_;
 };
 

@@ -35,6 +35,8 @@ class ConsoleSink final : public spdlog::sinks::base_sink<std::mutex> {
     spdlog::memory_buf_t line;
     formatter_->format(message, line);
     if (terminal_) std::fputs("\r\033[K", stderr);
+    if (message.level == spdlog::level::warn) std::fputs("warning: ", stderr);
+    if (message.level == spdlog::level::err) std::fputs("error: ", stderr);
     std::fwrite(line.data(), 1, line.size(), stderr);
   }
   void flush_() override { std::fflush(stderr); }
@@ -55,7 +57,7 @@ Logger::Logger(bool quiet, int rank) : impl_(std::make_unique<Impl>()) {
   console->set_level(quiet || rank != 0 ? spdlog::level::warn : spdlog::level::info);
   impl_->log.sinks().push_back(console);
   impl_->log.set_level(spdlog::level::debug);
-  impl_->log.flush_on(spdlog::level::warn);
+  impl_->log.flush_on(spdlog::level::info); // there are few lines, and a killed run has to have said them
 }
 
 Logger::~Logger() { flush(); }
@@ -74,8 +76,6 @@ Status Logger::add_file(const std::filesystem::path& file) {
 void Logger::write(LogLevel level, std::string_view who, std::string_view text) noexcept {
   try {
     std::string line;
-    if (level == LogLevel::warning) line = "warning: ";
-    if (level == LogLevel::error) line = "error: ";
     if (!who.empty()) line.append(who).append(": ");
     line.append(text);
     impl_->log.log(to_spdlog(level), line);

@@ -2,6 +2,7 @@
 
 #include "run/observer.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -12,6 +13,11 @@
 #include "plugin/guard.hpp"
 
 namespace conclave {
+
+namespace {
+constexpr std::chrono::seconds patience{10}; // before a wait is told
+constexpr std::chrono::seconds for_ever = std::chrono::hours(24 * 365);
+} // namespace
 
 struct Observer::Impl {
   using Call = std::function<Status(Monitor&)>;
@@ -28,7 +34,8 @@ struct Observer::Impl {
   std::condition_variable changed;
   std::deque<Task> tasks;
   std::uint64_t pushed = 0, done = 0; ///< tasks so far
-  bool closing = false, finished = false;
+  bool closing = false;               ///< the last task is queued
+  std::string at_work;                ///< the call that a monitor is in: "monitor/x: step()"; "" between calls
   Status start_error;
   std::thread thread;
 
@@ -37,17 +44,34 @@ struct Observer::Impl {
     thread = std::thread([this] { loop(); });
   }
 
-  void push(const char* name, Call call) {
+  /// Waits for `ready` and says after a while whom for. False: it was not so after `limit`.
+  template <class F>
+  bool wait(std::unique_lock<std::mutex>& lock, F ready, std::chrono::seconds limit) {
+    const auto first = std::min(limit, patience);
+    if (changed.wait_for(lock, first, ready)) return true;
+    const std::string whom = at_work;
+    lock.unlock(); // the log has a lock of its own
+    log.write(LogLevel::warning, {}, "waiting for a monitor that does not return: " + whom);
+    lock.lock();
+    return changed.wait_for(lock, limit - first, ready);
+  }
+
+  /// Does nothing once closed: the last call to a monitor is finish().
+  void push(const char* name, Call call, bool last = false) {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [this] { return tasks.size() < capacity; });
+    wait(
+        lock, [this] { return tasks.size() < capacity || closing; }, for_ever);
+    if (closing) return;
+    closing = last;
     tasks.push_back({name, std::move(call)});
     ++pushed;
     changed.notify_all();
   }
 
-  void drain() {
+  bool drain(std::chrono::seconds limit) {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [this, last = pushed] { return done >= last; });
+    return wait(
+        lock, [this, last = pushed] { return done >= last; }, limit);
   }
 
   void loop() {
@@ -61,6 +85,7 @@ struct Observer::Impl {
       changed.notify_all();
       run(task);
       lock.lock();
+      at_work.clear();
       ++done;
       changed.notify_all();
     }
@@ -70,6 +95,10 @@ struct Observer::Impl {
     const bool starting = std::string_view(task.name) == "start";
     for (std::size_t i = 0; i < monitors.size(); ++i) {
       if (off[i]) continue;
+      {
+        const std::lock_guard lock(mutex);
+        at_work = monitors[i].id + ": " + task.name + "()";
+      }
       const Status status = guard(monitors[i].id.c_str(), task.name, [&] { return task.call(*monitors[i].monitor); });
       if (status.ok()) continue;
       if (starting) {
@@ -91,7 +120,7 @@ Observer::~Observer() { finish(1); }
 
 Status Observer::start(const RunInfo& run) {
   impl_->push("start", [run](Monitor& monitor) { return monitor.start(run); });
-  impl_->drain();
+  impl_->drain(for_ever);
   return impl_->start_error;
 }
 
@@ -108,23 +137,17 @@ void Observer::checkpoint_committed(std::int64_t step, std::string path) {
               [step, path = std::move(path)](Monitor& monitor) { return monitor.checkpoint(step, path); });
 }
 
-void Observer::drain() { impl_->drain(); }
+void Observer::drain() { impl_->drain(for_ever); }
 
-void Observer::flush() {
+bool Observer::flush(std::chrono::seconds limit) {
   impl_->push("flush", [](Monitor& monitor) { return monitor.flush(); });
-  impl_->drain();
+  return impl_->drain(limit);
 }
 
 void Observer::finish(int exit_code) {
-  if (impl_->finished) return;
-  impl_->finished = true;
-  impl_->push("finish", [exit_code](Monitor& monitor) { return monitor.finish(exit_code); });
-  {
-    const std::lock_guard lock(impl_->mutex);
-    impl_->closing = true;
-  }
-  impl_->changed.notify_all();
-  impl_->thread.join();
+  impl_->push(
+      "finish", [exit_code](Monitor& monitor) { return monitor.finish(exit_code); }, /*last=*/true);
+  if (impl_->thread.joinable()) impl_->thread.join();
 }
 
 } // namespace conclave

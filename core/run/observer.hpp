@@ -4,6 +4,7 @@
 // observer's thread only, one after the other.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,9 +31,10 @@ class Observer {
   void checkpoint_committed(std::int64_t step, std::string path);
   /// Until everything posted before this call was seen.
   void drain();
-  /// Asks every monitor to make durable what was posted before this call, and waits for it.
-  void flush();
-  /// Drains, calls finish() of every monitor and joins.
+  /// Asks every monitor to make durable what was posted before this call, and waits for it; false when `limit` was not
+  /// enough. Any wait of ten seconds is told in the log, with the monitor that is waited for.
+  bool flush(std::chrono::seconds limit);
+  /// Drains, calls finish() of every monitor and joins; what is posted later is dropped. From one thread at a time.
   void finish(int exit_code);
 
  private:

@@ -118,13 +118,14 @@ Result<std::unique_ptr<RunDirectory>> RunDirectory::open(const Experiment& exper
     return storage_error("the run directory cannot be written" + (made.ok() ? std::string() : ": " + made.error().what),
                          "choose another one with --run-dir", self->path_.string());
   CONCLAVE_ASSIGN(self->lock_, RunDirectoryLock::acquire(self->path_));
+  std::error_code ignored;
   if (!resume) {
-    std::error_code ignored;
     for (const auto& entry : fs::directory_iterator(self->checkpoints(), ignored))
       if (fs::exists(entry.path() / "manifest.json"))
         return storage_error("the run directory already holds checkpoints",
                              "add --resume to go on, or choose another --run-dir", self->path_.string());
   }
+  fs::remove(self->path_ / "exit.0.json", ignored); // of the attempt before
   std::ifstream record(self->path_ / "record.json");
   if (record) {
     const json parsed = json::parse(record, nullptr, false);
@@ -192,7 +193,11 @@ Status RunDirectory::write_data_report(const data::PrepareReport& report) {
 }
 
 Status RunDirectory::write_exit(int rank, int code, const std::string& reason, std::int64_t step) {
-  const json entry = {{"code", code}, {"reason", reason}, {"step", step}, {"ended", utc_now("%Y-%m-%dT%H:%M:%SZ")}};
+  const json entry = {{"code", code},
+                      {"reason", reason},
+                      {"step", step},
+                      {"attempt", attempt_},
+                      {"ended", utc_now("%Y-%m-%dT%H:%M:%SZ")}};
   return write_file_atomically(path_ / ("exit." + std::to_string(rank) + ".json"), to_text(entry, -1));
 }
 

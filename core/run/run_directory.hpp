@@ -5,7 +5,7 @@
 //   record.json      schema 1: one entry for each attempt: machine, versions, plugins with their hashes, layout, operators
 //   data.json        schema 1: what the filters kept and dropped, by filter and domain
 //   log.<rank>.txt   what was said
-//   exit.<rank>.json {code, reason, step}: launchers hide child codes
+//   exit.<rank>.json {code, reason, step, attempt}: launchers hide child codes; absent while an attempt runs
 //   metrics.jsonl, checkpoints/, event files: written by monitors and the checkpoint store
 //
 // Threading: main thread.
@@ -55,6 +55,7 @@ class RunDirectory {
   /// Writes experiment/, resolved.yaml and this attempt's entry of record.json.
   Status write_record(const Experiment& experiment, const PluginRegistry& registry, const AttemptRecord& attempt);
   Status write_data_report(const data::PrepareReport& report);
+  /// `step`: batches seen when it ended.
   Status write_exit(int rank, int code, const std::string& reason, std::int64_t step);
 
  private:

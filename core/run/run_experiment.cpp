@@ -6,6 +6,7 @@
 #include <ATen/Version.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -38,6 +39,28 @@ at::ScalarType compute_type(Compute compute) {
   return at::kFloat;
 }
 
+/// In the run directory or a folder of a monitor in it.
+bool has_event_files(const fs::path& directory) {
+  const auto in = [](const fs::path& folder) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder, ignored))
+      if (entry.path().filename().string().starts_with("events.out.tfevents")) return true;
+    return false;
+  };
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory, ignored))
+    if (entry.is_directory(ignored) && in(entry.path())) return true;
+  return in(directory);
+}
+
+/// Where the experiment uses the plugin of that id, with the id; `where` itself when it is no such id.
+std::string place_of(const Experiment& experiment, const std::string& where) {
+  for (const PluginBlock* block : {&experiment.model, &experiment.optimizer, &experiment.scheduler,
+                                   &experiment.checkpoint, &experiment.data.tokenizer})
+    if (*block && block->id == where && !block->where.render().empty()) return block->where.render() + ": " + where;
+  return where;
+}
+
 class Run {
  public:
   Run(const Experiment& experiment, PluginRegistry& registry, const RunRequest& request)
@@ -47,26 +70,26 @@ class Run {
     auto outcome = caught_phases();
     int code = 0;
     std::string reason = "done";
-    std::int64_t step = 0;
     if (!outcome.ok()) {
-      const Error error = blame_library(outcome.error(), registry_.file_of(outcome.error().where).string());
+      Error error = blame_library(outcome.error(), registry_.file_of(outcome.error().where).string());
+      error.where = place_of(experiment_, error.where);
       code = exit_code(error.code);
       reason = error.render();
       if (error.code == Code::internal && error.fix.empty())
         reason += " (a bug: please report it with the run directory's log and record.json)";
       log_.write(LogLevel::error, {}, reason);
     } else {
-      step = outcome.value().step;
       code = outcome.value().finished ? 0 : exit_code(outcome.value().code);
-      if (!outcome.value().finished) {
-        reason = outcome.value().reason;
-        log_.write(code == 75 ? LogLevel::info : LogLevel::error, {}, reason);
-      }
+      if (!outcome.value().reason.empty()) reason = outcome.value().reason;
+      if (!outcome.value().finished) log_.write(code == 75 ? LogLevel::info : LogLevel::error, {}, reason);
     }
+    // A checkpoint may still be on its way, and it has rows to flush.
+    if (checkpoints_ != nullptr)
+      if (const Status written = checkpoints_->wait(); !written.ok()) log_.warning(written.error().render());
     if (observer_ != nullptr) observer_->finish(code);
     if (directory_ != nullptr) {
       if (trace_.on()) static_cast<void>(trace_.write(directory_->path() / "trace.0.json", 0));
-      static_cast<void>(directory_->write_exit(0, code, reason, step)); // the run's own outcome matters more
+      static_cast<void>(directory_->write_exit(0, code, reason, step_)); // the run's own outcome matters more
       if (!request_.prepare_only && outcome.ok()) say_closing_words(outcome.value(), code);
     }
     log_.flush();
@@ -101,13 +124,17 @@ class Run {
     services.stop = stop_->token();
     host_ = std::make_unique<HostServices>(std::move(services));
 
-    CONCLAVE_RETURN_IF_ERROR(prepare_data());
     if (request_.prepare_only) {
+      CONCLAVE_RETURN_IF_ERROR(prepare_data());
       LoopOutcome done;
       done.finished = true;
       return done;
     }
-    CONCLAVE_RETURN_IF_ERROR(build_engine(ranks));
+    // A machine without what the run needs is told of before hours of preparation.
+    CONCLAVE_ASSIGN(device_, open_device(request_.device, ranks.local_rank, experiment_.precision.deterministic));
+    if (!device_.fallback.empty()) log_.warning("training on the CPU although there is a driver: " + device_.fallback);
+    CONCLAVE_RETURN_IF_ERROR(prepare_data());
+    CONCLAVE_RETURN_IF_ERROR(build_engine());
     CONCLAVE_RETURN_IF_ERROR(resume());
     CONCLAVE_RETURN_IF_ERROR(start_monitors(ranks));
     return train();
@@ -173,10 +200,8 @@ class Run {
     return {};
   }
 
-  Status build_engine(const RankInfo& ranks) {
+  Status build_engine() {
     const auto span = trace_.span("build", 0);
-    CONCLAVE_ASSIGN(device_, open_device(request_.device, ranks.local_rank, experiment_.precision.deterministic));
-    if (!device_.fallback.empty()) log_.warning("training on the CPU although there is a driver: " + device_.fallback);
     host_->set_device(device_.device);
     host_->enter(Phase::train);
     CONCLAVE_ASSIGN(plugins_, assemble_training(experiment_, *host_));
@@ -237,8 +262,11 @@ class Run {
     settings.policy_id = experiment_.checkpoint.id;
     settings.warn = [this](const Error& trouble) { log_.warning(trouble.render()); };
     // A run that goes on from a checkpoint repeats no step before it: their rows must be on the disk first.
-    settings.before_commit = [this](std::int64_t) -> Status {
-      if (observer_ != nullptr) observer_->flush();
+    settings.before_commit = [this](std::int64_t step) -> Status {
+      if (observer_ != nullptr && !observer_->flush(std::chrono::minutes(1)))
+        log_.warning(
+            "the checkpoint of step " + std::to_string(step) +
+            " is committed although a monitor has not written its rows: they are lost if the run is killed now");
       return {};
     };
     settings.committed = [this](const CheckpointEntry& entry) {
@@ -281,7 +309,7 @@ class Run {
         return plugin.state->load(state != reader.states().end() ? state->second : StateMap{});
       }));
     }
-    first_step_ = reader.step();
+    step_ = first_step_ = reader.step();
     skipped_in_row_ = skipped_in_row(reader);
     attempt.resumed_from = reader.path().string();
     // What lies behind the point of departure is another branch; of the same step, too, where that point lies elsewhere.
@@ -349,16 +377,13 @@ class Run {
                     guard(experiment_.data.tokenizer.id.c_str(), "serialize", [&] { return tokenizer_->serialize(); }));
     input.stateful = stateful_plugins();
     input.first_step = first_step_;
+    input.reached = &step_;
     input.skipped_in_row = skipped_in_row_;
     input.stop_after = request_.stop_after;
     input.attempt = directory_->attempt();
     input.stop = stop_->token();
     input.stop_reason = [this] { return stop_->name(); };
     auto outcome = run_training_loop(input);
-    // Whatever happened, let the writer finish: an older snapshot may still be on its way.
-    if (!outcome.ok()) {
-      if (const Status written = checkpoints_->wait(); !written.ok()) log_.warning(written.error().render());
-    }
     observer_->drain();
     return outcome;
   }
@@ -373,8 +398,8 @@ class Run {
     if (std::isfinite(nll)) {
       char line[256];
       std::snprintf(line, sizeof line,
-                    "held-out nll %.4f nats a token, %.4f below the entropy of its unigrams (%.4f); %.4f bits a byte",
-                    nll, entropy - nll, entropy, total("eval_bits_per_byte"));
+                    "held-out nll %.4f nats a token, %.4f %s the entropy of its unigrams (%.4f); %.4f bits a byte", nll,
+                    std::abs(entropy - nll), nll <= entropy ? "below" : "above", entropy, total("eval_bits_per_byte"));
       log_.info(line);
     }
     log_.info("run directory: " + directory_->path().string());
@@ -390,9 +415,7 @@ class Run {
     facts.exports = guard(experiment_.model.id.c_str(), "hugging_face", [this] {
                       return plugins_.model->hugging_face(shape_, tokenizer_->special_tokens());
                     }).ok();
-    std::error_code ignored;
-    for (const auto& entry : fs::directory_iterator(directory_->path(), ignored))
-      if (entry.path().filename().string().starts_with("events.out.tfevents")) facts.tensorboard = true;
+    facts.tensorboard = has_event_files(directory_->path());
     std::string lines;
     for (const std::string& command : closing_words(facts)) lines += (lines.empty() ? "next: " : "\n      ") + command;
     log_.info(lines);
@@ -419,7 +442,7 @@ class Run {
   std::unique_ptr<CheckpointStore> checkpoints_;
   CheckpointMeta meta_;
   fs::path resume_path_;
-  std::int64_t first_step_ = 0;
+  std::int64_t first_step_ = 0, step_ = 0; // batches seen at the start, and by now
   int skipped_in_row_ = 0;
 };
 

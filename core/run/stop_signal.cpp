@@ -8,7 +8,9 @@
 #include <array>
 #include <atomic>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <thread>
 
 namespace conclave {
@@ -19,11 +21,26 @@ constexpr std::array<int, 4> handled = {SIGTERM, SIGUSR1, SIGINT, SIGHUP};
 // A signal handler can reach nothing but globals; these two are lock-free and written by install() and the handler alone.
 std::atomic<int> pipe_end{-1};
 std::atomic<int> first_signal{0};
-static_assert(std::atomic<int>::is_always_lock_free);
+std::atomic<std::int64_t> first_time{0};
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
+
+constexpr std::int64_t one_request = 1'000'000'000; // nanoseconds
+
+std::int64_t now() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
 
 extern "C" void on_signal(int number) {
-  int none = 0;
-  if (!first_signal.compare_exchange_strong(none, number)) _exit(128 + number);
+  int first = 0;
+  if (!first_signal.compare_exchange_strong(first, number)) {
+    // One request may come twice: timeout(1) tells the process and then its group, and of a terminal that goes away both
+    // the shell and the kernel tell.
+    if (number == SIGHUP || (number == first && now() - first_time.load() < one_request)) return;
+    _exit(128 + number);
+  }
+  first_time = now();
   const int saved = errno;
   const char byte = 1;
   [[maybe_unused]] const auto written = write(pipe_end.load(), &byte, 1);

@@ -1,6 +1,7 @@
 // StopSignal: SIGTERM, SIGUSR1, SIGINT and SIGHUP become a stop request that the run answers at its next step boundary.
 //
-// The first signal asks; a second one ends the process at once with 128 + its number. A signal that was ignored before
+// The first signal asks; a second one ends the process at once with 128 + its number. The same one within a second, and a
+// SIGHUP, is still the first request. A signal that was ignored before
 // (nohup) stays ignored. SIGPIPE is ignored: a closed pipe is an error of the write. Installed once, by the run verb, before
 // worker threads start.
 //

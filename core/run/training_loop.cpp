@@ -24,6 +24,9 @@ class Loop {
     const TrainSection& train = in_.experiment->train;
     const std::int64_t end =
         in_.stop_after > 0 ? std::min<std::int64_t>(in_.stop_after, train.steps) : std::int64_t{train.steps};
+    if (step_ >= end)
+      in_.log->warning("nothing is left to do: " + std::to_string(step_) + " steps are done, the end is step " +
+                       std::to_string(end));
     const auto loader = data::make_loader(in_.plan, step_, 1, 4);
     while (step_ < end) {
       if (in_.stop.stop_requested()) {
@@ -47,7 +50,9 @@ class Loop {
     }
     if (step_ == train.steps) CONCLAVE_RETURN_IF_ERROR(evaluate());
     CONCLAVE_RETURN_IF_ERROR(save_if_new());
-    LoopOutcome outcome = ended(Code::internal, "");
+    LoopOutcome outcome =
+        ended(Code::internal,
+              step_ < train.steps ? "stopped after step " + std::to_string(step_) + " (--stop-after)" : "done");
     outcome.finished = true;
     return outcome;
   }
@@ -82,6 +87,7 @@ class Loop {
                       " times for the GPU; once is needed to read the metrics");
     }
     ++step_;
+    if (in_.reached != nullptr) *in_.reached = step_;
     skipped_in_row_ = result.applied ? 0 : skipped_in_row_ + 1;
     if (!result.applied)
       in_.log->warning("step " + std::to_string(step_) + ": gradient norm " + std::to_string(result.grad_norm) +

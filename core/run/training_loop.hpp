@@ -46,6 +46,8 @@ struct LoopInput {
   int skipped_in_row = 0;      ///< of them, the last ones without an update
   std::int64_t stop_after = 0;
   std::int64_t attempt = 0;
+  std::int64_t* reached =
+      nullptr; ///< kept at the number of batches seen, also when an error ends the loop; may be null
   std::stop_token stop;
   std::function<std::string()> stop_reason;
 };

@@ -140,12 +140,16 @@ Result<StageOutput> Engine::forward(const Batch& batch, bool training) {
   return guard(parts_.model_id.c_str(), "forward", [&] { return parts_.stage->forward(input); });
 }
 
+Status Engine::count(StepMetrics& metrics, const StageOutput& output, const Batch& batch) const {
+  return guard(parts_.model_id.c_str(), "forward", [&] { return metrics.add(output, batch); });
+}
+
 Status Engine::forward_backward(std::size_t micro_batch, bool last) {
   const Batch& batch = *current_.batches[micro_batch];
   if (last)
     for (ParameterSlot& slot : parameters_->slots()) slot.sink.begin_last_micro_batch();
   CONCLAVE_ASSIGN(const StageOutput output, forward(batch, true));
-  metrics_->add(output, batch);
+  CONCLAVE_RETURN_IF_ERROR(count(*metrics_, output, batch));
 
   // Data-parallel gradients are summed, so the seed divides by the global count and never by a rank's own.
   torch::autograd::variable_list roots, seeds;
@@ -238,7 +242,7 @@ Result<EvaluationSums> Engine::evaluate(const data::HostStep& step) {
   for (const data::HostMicroBatch& micro : step.micro_batches) {
     const Batch batch = to_device(micro, device_, step.global_loss_tokens, step.global_sequences);
     CONCLAVE_ASSIGN(const StageOutput output, forward(batch, false));
-    sums.add(output, batch);
+    CONCLAVE_RETURN_IF_ERROR(count(sums, output, batch));
   }
   return EvaluationSums{read_packed({sums.domain_nll()}), count_loss_tokens(step, settings_.domains)};
 }

@@ -61,6 +61,8 @@ class Engine final : public StepEngine {
   StepProgram make_program(std::size_t micro_batches);
   Status upload();
   Status begin();
+  /// Adds to the sums; losses that are not those of before are the model's fault.
+  Status count(StepMetrics& metrics, const StageOutput& output, const Batch& batch) const;
   Status forward_backward(std::size_t micro_batch, bool last);
   Status finish_gradients();
   Status update();

@@ -28,22 +28,25 @@ void StepMetrics::begin() {
   for (LossSum& loss : losses_) loss.sum.zero_();
 }
 
-LossSum& StepMetrics::slot(const std::string& name) {
-  const auto known =
-      std::find_if(losses_.begin(), losses_.end(), [&](const LossSum& loss) { return loss.name == name; });
-  if (known != losses_.end()) return *known;
-  return losses_.emplace_back(LossSum{name, 1, Normaliser::loss_tokens, at::zeros({}, domain_nll_.options())});
-}
-
-void StepMetrics::add(const StageOutput& output, const Batch& batch) {
-  for (const LocalLoss& loss : output.local_losses) {
-    LossSum& total = slot(loss.name);
-    total.weight = loss.weight;
-    total.normaliser = loss.normaliser;
-    total.sum.add_(loss.sum.detach().to(at::kDouble));
+Status StepMetrics::add(const StageOutput& output, const Batch& batch) {
+  const std::vector<LocalLoss>& given = output.local_losses;
+  if (!known_) {
+    for (const LocalLoss& loss : given)
+      losses_.push_back({loss.name, loss.weight, loss.normaliser, at::zeros({}, domain_nll_.options())});
+    known_ = true;
   }
+  const auto same = [](const LossSum& sum, const LocalLoss& loss) { return sum.name == loss.name; };
+  if (!std::equal(losses_.begin(), losses_.end(), given.begin(), given.end(), same)) {
+    std::string before, now;
+    for (const LossSum& sum : losses_) before += " " + sum.name;
+    for (const LocalLoss& loss : given) now += " " + loss.name;
+    return internal_error("the model's losses were" + before + " and are now" + now +
+                          ": a stage returns the same ones each time");
+  }
+  for (std::size_t i = 0; i < given.size(); ++i) losses_[i].sum.add_(given[i].sum.detach().to(at::kDouble));
   if (output.token_nll.defined())
     domain_nll_.add_(nll_by_domain(output.token_nll.detach(), batch.domains, domain_ids_));
+  return {};
 }
 
 std::vector<double> read_packed(const std::vector<at::Tensor>& parts) {

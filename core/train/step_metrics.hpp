@@ -30,15 +30,16 @@ class StepMetrics {
 
   /// Zeroes all sums. To be called each step outside of what is recorded: a loss may be younger than the recording.
   void begin();
-  /// Of one micro-batch; `output` may lack token_nll (not the last stage). A loss seen for the first time gets a sum that
-  /// then stays, at its address, for good: what a recording adds to is what losses() returns after a replay.
-  void add(const StageOutput& output, const Batch& batch);
-  /// In the order of first appearance; a loss that this step did not have is 0.
+  /// Of one micro-batch; `output` may lack token_nll (not the last stage). The first one makes the sums, which stay at
+  /// their addresses for good: what a recording adds to is what losses() returns after a replay. Another set of losses
+  /// than the first one's is Code::internal: a run that goes on from a checkpoint would report another one.
+  Status add(const StageOutput& output, const Batch& batch);
+  /// In the order in which the stage gives them.
   [[nodiscard]] const std::vector<LossSum>& losses() const noexcept { return losses_; }
   [[nodiscard]] const at::Tensor& domain_nll() const noexcept { return domain_nll_; } ///< [domains] fp64
 
  private:
-  LossSum& slot(const std::string& name);
+  bool known_ = false;    // which losses there are
   at::Tensor domain_ids_; ///< [domains, 1]
   at::Tensor domain_nll_;
   std::vector<LossSum> losses_;

@@ -11,6 +11,10 @@ class Resume(ConclaveTest):
     def test_stop_after_and_resume_equal_an_unbroken_run(self):
         self.run_conclave("--run-dir", "straight")
         self.run_conclave("--run-dir", "broken", "--stop-after", 5)
+        ended = json.loads((self.dir / "broken/exit.0.json").read_text())
+        self.assertEqual((ended["code"], ended["step"]), (0, 5))
+        self.assertIn("--stop-after", ended["reason"])
+        self.assertIn("nothing is left to do", self.run_conclave("--run-dir", "broken", "--resume", "--stop-after", 5))
         self.run_conclave("--run-dir", "broken", "--resume")
         self.assert_same_metrics(self.dir / "straight", self.dir / "broken")
 
@@ -72,6 +76,8 @@ class Resume(ConclaveTest):
             time.sleep(0.02)
         process.kill()
         process.communicate()
+        self.assertFalse((run / "exit.0.json").exists())
+        self.assertIn("model: ", (run / "log.0.txt").read_text(), "what was said before the kill is in the log")
         said = self.run_conclave("--run-dir", run, "--resume", "--stop-after", 3, "--set", "checkpoint.with.every=1000", "--set", "train.steps=2000")
         self.assertIn("starting from step 0", said)
 

@@ -12,7 +12,8 @@ class Run(ConclaveTest):
         run = self.dir / "run"
         for name in ("resolved.yaml", "record.json", "metrics.jsonl", "log.0.txt", "exit.0.json", "experiment/tiny.yaml"):
             self.assertTrue((run / name).is_file(), f"{name} is missing; the run said:\n{said}")
-        self.assertEqual(json.loads((run / "exit.0.json").read_text())["code"], 0)
+        ended = json.loads((run / "exit.0.json").read_text())
+        self.assertEqual((ended["code"], ended["reason"], ended["step"], ended["attempt"]), (0, "done", 12, 0))
         rows = metrics(run)
         self.assertEqual([step for kind, step in sorted(rows) if kind == "step"], list(range(1, 13)))
         for key in ("loss", "learning_rate", "grad_norm", "tokens"):
@@ -53,6 +54,11 @@ class Run(ConclaveTest):
         self.assertIn("at step 3", done.stdout)
         self.assertNotIn("export", done.stdout, "a model with hierarchical attention has no Hugging Face form")
 
+    def test_the_end_names_what_can_be_looked_at(self):
+        said = self.run_conclave("--run-dir", "run", "--set", "monitors=!append [{use: monitor/tensorboard}]")
+        self.assertIn("tensorboard --logdir ", said)
+        self.assertNotIn("tensorboard", self.run_conclave("--run-dir", "plain"))
+
     def test_a_reader_that_goes_away_does_not_end_the_run(self):
         process = subprocess.Popen(self.command("--run-dir", "run"), cwd=self.dir, env=self.environment(),
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -64,7 +70,7 @@ class Run(ConclaveTest):
 
     def test_too_little_memory_is_no_bug(self):
         said = self.run_conclave("--run-dir", "run", "--set", "model.with.expert_width=1048576", "--set", "model.with.width=65536",
-                                 code=3)  # 3.3 TB an expert layer
+                                 "--set", "model.with.experts=256", code=3)  # 211 TB a layer: more than addresses reach
         self.assertIn("out of memory", said)
         self.assertIn("train.micro_batch", said)
         self.assertEqual(json.loads((self.dir / "run/exit.0.json").read_text())["code"], 3)

@@ -76,7 +76,9 @@ struct LocalLoss {
 
 struct StageOutput {
   at::Tensor activations;              ///< for the next chunk; undefined for the last
-  std::vector<LocalLoss> local_losses; ///< seeded by the host with loss_scale * weight / normaliser
+  /// Seeded by the host with loss_scale * weight / normaliser. In training the same names in the same order each time; a
+  /// term that does not apply to a batch is 0.
+  std::vector<LocalLoss> local_losses;
   at::Tensor token_nll; ///< [B, S] fp32 (fp64), detached: -log p(label), no smoothing, 0 where masked; last stage only
   at::Tensor logits;    ///< [B, S, V] only when wants_logits() was called with true
 };

@@ -18,7 +18,7 @@ try:
     import jsonschema
     import yaml
 except ImportError as missing:
-    print(f"SKIPPED: {missing.name} is missing (Debian: python3-jsonschema python3-yaml): nothing checked the JSON Schema")
+    print(f"SKIPPED: {missing.name} is missing (tools/bootstrap --oracles): nothing checked the JSON Schema")
     sys.exit(77)
 
 

@@ -53,16 +53,22 @@ TEST_F(HostServicesTest, TwoInstancesOfOnePluginHaveStreamsAndFoldersOfTheirOwn)
   EXPECT_TRUE(fs::is_directory(web.cache_dir()));
 }
 
-TEST_F(HostServicesTest, ScratchGoesWithTheHostAndLeavesOtherProcessesAlone) {
-  fs::create_directories(root_ / "scratch/1"); // another process's
+TEST_F(HostServicesTest, ScratchGoesWithTheHostAndLeavesOthersAlone) {
   std::string mine;
   {
-    HostServices host(settings(Phase::prepare));
-    mine = host.context(block("filter/x", "data.filters.x")).scratch_dir();
-    std::ofstream(fs::path(mine) / "file") << "x";
+    HostServices other(settings(Phase::prepare));
+    const std::string others = other.context(block("filter/x", "data.filters.x")).scratch_dir();
+    {
+      HostServices host(settings(Phase::prepare));
+      mine = host.context(block("filter/x", "data.filters.x")).scratch_dir();
+      EXPECT_NE(mine, others);
+      std::ofstream(fs::path(mine) / "file") << "x";
+      EXPECT_TRUE(fs::exists(fs::path(mine) / "file"));
+    }
+    EXPECT_FALSE(fs::exists(mine));
+    EXPECT_TRUE(fs::exists(others));
   }
-  EXPECT_FALSE(fs::exists(mine));
-  EXPECT_TRUE(fs::exists(root_ / "scratch/1"));
+  EXPECT_FALSE(fs::exists(root_ / "scratch"));
 }
 
 TEST_F(HostServicesTest, TheCheckPhaseTouchesNothing) {

@@ -78,11 +78,39 @@ TEST(Observer, FlushComesAfterWhatWasPostedAndDoesNotWaitForWhatComesLater) {
   std::jthread stepping([&observer](const std::stop_token& stop) { // training goes on while a checkpoint is written
     for (std::int64_t i = 11; !stop.stop_requested(); ++i) observer.post(report(i));
   });
-  observer.flush();
+  EXPECT_TRUE(observer.flush(std::chrono::minutes(5)));
   EXPECT_GE(slow->flushed_after, 10);
   stepping.request_stop();
   stepping.join();
   observer.finish(0);
+}
+
+TEST(Observer, WhatComesAfterFinishIsDroppedAndNobodyWaits) {
+  Logger log(true);
+  auto monitor = std::make_shared<Recorder>();
+  Observer observer({{"monitor/x", "x", monitor}}, log, 2);
+  ASSERT_TRUE(observer.start({}).ok());
+  observer.post(report(1));
+  observer.finish(3);
+  for (std::int64_t i = 2; i <= 10; ++i) observer.post(report(i)); // more than the queue holds
+  EXPECT_TRUE(observer.flush(std::chrono::minutes(5)));
+  observer.drain();
+  observer.finish(0);
+  EXPECT_EQ(monitor->steps, (std::vector<std::int64_t>{1}));
+  EXPECT_EQ(monitor->flushed_after, -1);
+  EXPECT_EQ(monitor->code, 3);
+}
+
+TEST(Observer, AFlushGivesUpOnAMonitorThatDoesNotReturn) {
+  Logger log(true);
+  auto hung = std::make_shared<Recorder>();
+  hung->delay = std::chrono::seconds(3);
+  Observer observer({{"monitor/hung", "hung", hung}}, log);
+  ASSERT_TRUE(observer.start({}).ok());
+  observer.post(report(1));
+  EXPECT_FALSE(observer.flush(std::chrono::seconds(1)));
+  observer.finish(0);
+  EXPECT_EQ(hung->steps.size(), 1u);
 }
 
 TEST(Observer, AnErrorOfStartIsReturnedWithThePluginsId) {

@@ -15,12 +15,32 @@
 namespace conclave {
 namespace {
 
+/// Whoever starts the tests may ignore signals (nohup, a shell's background job): here they have their defaults.
+class StopSignalTest : public testing::Test {
+ public:
+  ~StopSignalTest() override {
+    for (std::size_t i = 0; i < numbers.size(); ++i) sigaction(numbers[i], &before_[i], nullptr);
+  }
+
+ protected:
+  StopSignalTest() {
+    struct sigaction plain {};
+    plain.sa_handler = SIG_DFL;
+    for (std::size_t i = 0; i < numbers.size(); ++i) sigaction(numbers[i], &plain, &before_[i]);
+  }
+  static constexpr std::array<int, 5> numbers = {SIGTERM, SIGUSR1, SIGINT, SIGHUP, SIGPIPE};
+
+ private:
+  std::array<struct sigaction, numbers.size()> before_{};
+};
+using StopSignalDeathTest = StopSignalTest;
+
 bool wait_for_stop(const std::stop_token& token) {
   for (int i = 0; i < 500 && !token.stop_requested(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   return token.stop_requested();
 }
 
-TEST(StopSignal, TheFirstSignalIsARequest) {
+TEST_F(StopSignalTest, TheFirstSignalIsARequest) {
   for (const int number : {SIGTERM, SIGUSR1, SIGINT, SIGHUP}) {
     auto signal = StopSignal::install();
     ASSERT_TRUE(signal.ok());
@@ -32,18 +52,35 @@ TEST(StopSignal, TheFirstSignalIsARequest) {
   }
 }
 
-TEST(StopSignalDeathTest, TheSecondSignalEndsTheProcess) {
+TEST_F(StopSignalDeathTest, TheSecondSignalEndsTheProcess) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(
       {
         auto signal = StopSignal::install();
         std::raise(SIGTERM);
+        std::raise(SIGINT);
+      },
+      testing::ExitedWithCode(128 + SIGINT), "");
+  EXPECT_EXIT(
+      {
+        auto signal = StopSignal::install();
+        std::raise(SIGTERM);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1100));
         std::raise(SIGTERM);
       },
       testing::ExitedWithCode(128 + SIGTERM), "");
 }
 
-TEST(StopSignal, WhatTheCallerIgnoresStaysIgnored) {
+TEST_F(StopSignalTest, OneRequestMayComeTwice) {
+  for (const int number : {SIGHUP, SIGTERM}) {
+    auto signal = StopSignal::install();
+    std::raise(number);
+    std::raise(number);
+    EXPECT_TRUE(wait_for_stop(signal.value()->token()));
+  }
+}
+
+TEST_F(StopSignalTest, WhatTheCallerIgnoresStaysIgnored) {
   struct sigaction ignore {
   }, before{};
   ignore.sa_handler = SIG_IGN;
@@ -57,7 +94,7 @@ TEST(StopSignal, WhatTheCallerIgnoresStaysIgnored) {
   sigaction(SIGHUP, &before, nullptr);
 }
 
-TEST(StopSignal, AClosedPipeIsAnErrorOfTheWrite) {
+TEST_F(StopSignalTest, AClosedPipeIsAnErrorOfTheWrite) {
   auto signal = StopSignal::install();
   std::array<int, 2> ends{};
   ASSERT_EQ(pipe(ends.data()), 0);
@@ -67,7 +104,7 @@ TEST(StopSignal, AClosedPipeIsAnErrorOfTheWrite) {
   close(ends[1]);
 }
 
-TEST(StopSignal, LeavesNothingBehind) {
+TEST_F(StopSignalTest, LeavesNothingBehind) {
   { auto signal = StopSignal::install(); }
   for (const int number : {SIGUSR1, SIGHUP, SIGPIPE}) {
     struct sigaction current {};

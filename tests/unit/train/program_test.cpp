@@ -155,8 +155,8 @@ TEST(StepMetrics, SumsKeepTheirPlaceFromStepToStep) {
     return out;
   };
   metrics.begin();
-  metrics.add(output({{"a", 1}}), {});
-  metrics.add(output({{"a", 2}, {"b", 4}}), {});
+  ASSERT_TRUE(metrics.add(output({{"a", 1}, {"b", 0}}), {}).ok());
+  ASSERT_TRUE(metrics.add(output({{"a", 2}, {"b", 4}}), {}).ok());
   ASSERT_EQ(metrics.losses().size(), 2U);
   const at::Tensor a = metrics.losses()[0].sum, b = metrics.losses()[1].sum;
   EXPECT_EQ(a.item<double>(), 3);
@@ -173,10 +173,15 @@ TEST(StepMetrics, SumsKeepTheirPlaceFromStepToStep) {
   EXPECT_EQ(metrics.losses()[1].sum.item<double>(), 9);
 
   metrics.begin();
-  metrics.add(output({{"c", 1}}), {}); // of a step of another shape
-  EXPECT_EQ(a.item<double>(), 0);
+  ASSERT_TRUE(metrics.add(output({{"a", 1}, {"b", 2}}), {}).ok());
   EXPECT_EQ(metrics.losses()[0].sum.const_data_ptr(), a.const_data_ptr());
-  EXPECT_EQ(metrics.losses()[2].sum.item<double>(), 1);
+  EXPECT_EQ(a.item<double>(), 1);
+
+  for (const auto& other : {output({{"a", 1}}), output({{"b", 1}, {"a", 1}}), output({{"a", 1}, {"b", 1}, {"c", 1}})}) {
+    const Status refused = metrics.add(other, {});
+    ASSERT_FALSE(refused.ok());
+    EXPECT_NE(refused.error().what.find("the model's losses were a b and are now"), std::string::npos);
+  }
 }
 
 } // namespace
