@@ -149,8 +149,8 @@ Result<std::unique_ptr<CheckpointReader>> open_latest_checkpoint(const fs::path&
                                                                  const std::function<void(const Error&)>& warn) {
   std::vector<CheckpointEntry> entries = list_committed(directory);
   if (entries.empty())
-    return storage_error("there is no checkpoint in this folder", "name another one, or start the run without --resume",
-                         directory.string());
+    return storage_error("there is no checkpoint in this folder",
+                         "name a folder that holds one; a run without --resume makes one", directory.string());
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
     auto reader = open_checkpoint(entry->path);
     if (reader.ok()) return reader;

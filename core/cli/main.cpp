@@ -69,6 +69,8 @@ int run_command_line(int argc, char** argv) {
   context.registry = [&]() -> PluginRegistry& {
     if (!registry) {
       PluginRegistry::Settings settings;
+      for (const auto& missing : missing_plugin_folders())
+        std::fprintf(stderr, "CONCLAVE_PLUGIN_PATH: warning: %s is no folder: check its spelling\n", missing.c_str());
       settings.path = default_plugin_path(self);
       settings.cache = default_cache_directory() / "probe";
       settings.self = self;

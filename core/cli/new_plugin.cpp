@@ -158,6 +158,12 @@ void run(const NewPluginArguments& arguments, CliContext& context) {
                            "\nUse it: put the block of " + (*made / "example.yaml").string() +
                            " into an experiment and run with\n  CONCLAVE_PLUGIN_PATH=" + inside("build/plugins") + "\n";
   std::fputs(text.c_str(), stdout);
+  const std::string id = arguments.kind + "/" + arguments.name;
+  if (const std::string holder = context.registry().file_of(id).string(); !holder.empty())
+    std::fputs(("\nThe id " + id + " exists already, in " + holder +
+                ": the first library on the plugin path hides the other. Choose another name if that is not meant.\n")
+                   .c_str(),
+               stdout);
 }
 
 } // namespace

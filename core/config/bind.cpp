@@ -147,14 +147,18 @@ std::optional<Experiment> load_experiment(const std::string& path, const LoadOpt
   experiment.tree = composition->tree;
   experiment.files = std::move(composition->files);
   experiment.history = std::move(composition->history);
+  experiment.substituted = std::move(composition->substituted);
   Diagnostics found;
   Binder(catalog, composition->whole, found).bind(experiment.tree, experiment);
   if (experiment.name.empty()) experiment.name = std::filesystem::path(path).stem().string();
   if (composition->whole && !found.has_errors()) check_across_sections(experiment, experiment.tree, found);
-  for (const Diagnostic& diagnostic : found.all()) {
-    const Location& where = diagnostic.where;
-    if (!composition->unresolved.contains({where.file ? *where.file : std::string{}, where.line, where.column}))
-      diagnostics.add(diagnostic);
+  for (Diagnostic diagnostic : found.all()) {
+    const Site site = site_of(diagnostic.where);
+    if (experiment.substituted.unresolved.contains(site)) continue;
+    if (const auto variables = experiment.substituted.variables.find(site);
+        variables != experiment.substituted.variables.end())
+      diagnostic.what += " (" + variables->second + ")";
+    diagnostics.add(std::move(diagnostic));
   }
   if (diagnostics.error_count() != errors_before) return std::nullopt;
   if (!resolve(experiment, diagnostics)) return std::nullopt;

@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "config/keys.hpp"
-#include "config/substitute.hpp"
 #include "config/yaml_reader.hpp"
 
 namespace conclave {
@@ -55,6 +54,13 @@ void record(OverrideHistory& history, const std::string& key, const Value& lost,
   } else {
     history[key].push_back({lost, why, by});
   }
+}
+
+// Every scalar in the value.
+void add_texts(const Value& value, std::vector<std::string>& texts) {
+  if (value.is_scalar()) texts.push_back(value.text());
+  for (const Value& item : value.items()) add_texts(item, texts);
+  for (const Value::Member& member : value.members()) add_texts(member.value, texts);
 }
 
 std::vector<Value::Member>::iterator find_member(std::vector<Value::Member>& members, const std::string& key) {
@@ -168,6 +174,10 @@ class Layers {
                          "a path here is relative to the file that names it");
       return false;
     }
+    if (from.file && fs::is_directory(path, error)) {
+      diagnostics_.error(from, "extends", path + " is a folder", "name a YAML file in it");
+      return false;
+    }
     composition_.files.push_back(identity);
     const std::optional<Value> layer = read_yaml(path, diagnostics_);
     if (!layer) return false;
@@ -225,10 +235,18 @@ class Layers {
   Value tree_ = Value::map({});
 };
 
-// What stands right of `=`: YAML when it opens a list, a map or quotes, else text.
+bool opens_yaml(std::string_view text) {
+  const auto tagged = [text](std::string_view tag) {
+    return text.starts_with(tag) && text.substr(tag.size(), 1) == " ";
+  };
+  return std::string_view("[{\"'").find(text.front()) != std::string_view::npos || tagged(append_tag) ||
+         tagged(prepend_tag);
+}
+
+// What stands right of `=`: YAML when it opens a list (tagged or not), a map or quotes, else text.
 std::optional<Value> override_value(const std::string& text, const Location& where, Diagnostics& diagnostics) {
   if (text.empty() || text == "null" || text == "~") return Value::null(where);
-  if (std::string_view("[{\"'").find(text.front()) == std::string_view::npos) return Value::scalar(text, where);
+  if (!opens_yaml(text)) return Value::scalar(text, where);
   const std::optional<Value> parsed = parse_yaml(text, *where.file, diagnostics);
   if (!parsed) return std::nullopt;
   // Everything in it was written on the command line: no line or column of a file.
@@ -327,8 +345,11 @@ std::optional<Composition> compose(const std::string& path, const std::vector<st
   for (const Value::Member& member : layers.tree().members())
     if (member.key != "vars") members.push_back(member);
   Diagnostics of_variables; // worth nothing where their values may stand in what could not be read
+  std::vector<std::string> overridden;
+  for (const auto& [key, chain] : composition.history)
+    for (const Overridden& old : chain) add_texts(old.value, overridden);
   composition.tree = substitute(Value::map(std::move(members), layers.tree().where()),
-                                vars != nullptr ? *vars : Value{}, composition.unresolved, of_variables);
+                                vars != nullptr ? *vars : Value{}, overridden, composition.substituted, of_variables);
   if (composition.whole)
     for (const Diagnostic& found : of_variables.all()) diagnostics.add(found);
   return composition;

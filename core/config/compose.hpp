@@ -18,12 +18,11 @@
 
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "conclave/value.hpp"
+#include "config/substitute.hpp"
 
 namespace conclave {
 
@@ -38,15 +37,15 @@ using OverrideHistory = std::map<std::string, std::vector<Overridden>>;
 
 struct Composition {
   Value tree;                     ///< without `extends` and `vars`
+  Substituted substituted;        ///< what became of `vars`
   std::vector<std::string> files; ///< every file that took part, absolute, the experiment first
   OverrideHistory history;
   bool whole =
       true; ///< false: a file of `extends` could not be read (an error says so) and the tree lacks what it says
-  /// Scalars whose `${..}` could not be resolved; an error says so, and what binding finds there is noise.
-  std::set<std::tuple<std::string, int, int>> unresolved;
 };
 
-/// `overrides` are `a.b.c=value`; value is YAML when it starts with [ { " or ', else text, and empty, ~ or null delete.
+/// `overrides` are `a.b.c=value`; value is YAML when it starts with [ { " ' or one of the two tags, else text, and
+/// empty, ~ or null delete.
 /// A first segment of `data_keys` may leave out `data.`. Nothing when the experiment's own file cannot be read.
 std::optional<Composition> compose(const std::string& path, const std::vector<std::string>& overrides,
                                    const std::vector<std::string>& data_keys, Diagnostics& diagnostics);

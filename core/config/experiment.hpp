@@ -115,6 +115,7 @@ struct Experiment {
   std::vector<PluginBlock> monitors;
 
   Value tree;                     ///< composed tree before binding
+  Substituted substituted;        ///< the variables and where they were used; no part of the hash
   std::vector<std::string> files; ///< every file that took part, absolute, the experiment first
   std::string hash;               ///< SHA-256 hex of the resolved values
   std::string hash_without_seed;

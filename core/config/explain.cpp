@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 #include <string_view>
 #include <vector>
 
+#include "config/keys.hpp"
 #include "config/sections.hpp"
 
 namespace conclave {
@@ -74,10 +76,27 @@ std::string doc_of(const Experiment& experiment, const std::string& key) {
   return {};
 }
 
+// The variables by dotted key, maps by their members.
+void add_variables(const Value& value, const std::string& key, std::map<std::string, Value>& variables) {
+  if (!value.is_map()) variables.emplace(key, value);
+  for (const Value::Member& member : value.members()) add_variables(member.value, join_key(key, member.key), variables);
+}
+
+// With the variables that stand in it.
+std::string place_of(const Value& value, const Experiment& experiment) {
+  const auto& places = experiment.substituted.variables;
+  const auto inner = places.find(site_of(value.where()));
+  return (inner == places.end() ? "" : inner->second + "; ") + value.where().render();
+}
+
 } // namespace
 
 Result<std::string> explain_key(const Experiment& experiment, const std::string& key) {
+  std::map<std::string, Value> variables;
+  add_variables(experiment.substituted.vars, "vars", variables);
   std::set<std::string> keys;
+  for (const auto& [known, value] : variables)
+    if (is_under(known, key)) keys.insert(known);
   for (const auto& [known, setting] : experiment.settings)
     if (is_under(known, key)) keys.insert(known);
   for (const auto& [known, overridden] : experiment.history)
@@ -90,6 +109,7 @@ Result<std::string> explain_key(const Experiment& experiment, const std::string&
       for (std::size_t dot = known.find('.'); dot != std::string::npos; dot = known.find('.', dot + 1))
         names.push_back(known.substr(0, dot));
     }
+    for (const auto& [known, value] : variables) names.push_back(known);
     const std::string nearest = nearest_name(key, names);
     return invalid("the experiment has no key '" + key + "'",
                    nearest.empty() ? "`conclave config show` lists all keys" : "did you mean " + nearest + "?");
@@ -100,6 +120,9 @@ Result<std::string> explain_key(const Experiment& experiment, const std::string&
     if (setting != experiment.settings.end())
       text += known + " = " + setting->second.value + "  (" + to_string(setting->second.affects) + ", " +
               setting->second.origin + ")\n";
+    else if (const auto variable = variables.find(known); variable != variables.end())
+      text += known + " = " + short_text(variable->second) + "  (variable, " + place_of(variable->second, experiment) +
+              ")\n";
     else
       text += known + " is not set\n";
     if (const auto history = experiment.history.find(known); history != experiment.history.end())

@@ -23,6 +23,7 @@ struct Node {
   Form form = Form::leaf;
   std::string text;   // of a leaf: a YAML flow value
   std::string origin; // of a leaf
+  Site site;          // of a leaf
   Affects affects = Affects::numerics;
   std::vector<Node> children;
 };
@@ -55,6 +56,7 @@ Node leaf(std::string key, std::string text, const Value* written, Affects affec
   node.key = std::move(key);
   node.text = escape_variables(text);
   node.origin = origin_of(written);
+  if (written != nullptr) node.site = site_of(written->where());
   node.affects = affects;
   return node;
 }
@@ -217,6 +219,14 @@ std::vector<Node> experiment_nodes(const Experiment& experiment, Diagnostics& di
   return nodes;
 }
 
+// A leaf that was written with variables: the place of each stands before its own.
+void name_variables(Node& node, const Substituted& substituted) {
+  if (node.form == Node::Form::leaf)
+    if (const auto variables = substituted.variables.find(node.site); variables != substituted.variables.end())
+      node.origin = variables->second + "; " + node.origin;
+  for (Node& child : node.children) name_variables(child, substituted);
+}
+
 void flatten(const Node& node, const std::string& prefix, std::map<std::string, Experiment::Setting>& settings) {
   const std::string key = join_key(prefix, node.key);
   if (node.form == Node::Form::leaf) {
@@ -271,10 +281,11 @@ std::string hash_of(const std::map<std::string, Experiment::Setting>& settings, 
 
 bool resolve(Experiment& experiment, Diagnostics& diagnostics) {
   const std::size_t errors_before = diagnostics.error_count();
-  const std::vector<Node> nodes = experiment_nodes(experiment, diagnostics);
+  std::vector<Node> nodes = experiment_nodes(experiment, diagnostics);
   if (diagnostics.error_count() != errors_before) return false;
   experiment.settings.clear();
-  for (const Node& node : nodes) {
+  for (Node& node : nodes) {
+    name_variables(node, experiment.substituted);
     flatten(node, {}, experiment.settings);
     if (node.key == "monitors") add_order("monitors", node, experiment.settings);
     if (node.key != "data") continue;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t most_nodes = 100'000, most_bytes = std::size_t{4} << 20, longest_scalar = std::size_t{64} << 10;
 constexpr int deepest = 64;
+constexpr std::size_t longest_places = 1000; // of what a message says of one scalar's variables
 
 bool is_name(std::string_view text) {
   const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
@@ -36,8 +37,8 @@ Extent measure(const Value& value) {
 
 class Substitution {
  public:
-  Substitution(const Value& vars, std::set<std::tuple<std::string, int, int>>& unresolved, Diagnostics& diagnostics)
-      : unresolved_(unresolved), diagnostics_(diagnostics) {
+  Substitution(const Value& vars, Substituted& substituted, Diagnostics& diagnostics)
+      : substituted_(substituted), diagnostics_(diagnostics) {
     if (!vars.is_null() && !vars.is_map()) {
       diagnostics.error(vars.where(), "vars", "expected a map of variables", "write vars: {name: value}");
     }
@@ -47,7 +48,7 @@ class Substitution {
                           "use letters, digits, - and _, a letter first");
         continue;
       }
-      variables_[member.key] = {&member, {}, State::fresh, {}};
+      variables_[member.key] = {&member, {}, State::fresh, {}, {}};
     }
   }
 
@@ -72,11 +73,31 @@ class Substitution {
     return Value::map(std::move(members), value.where());
   }
 
-  void warn_unused() {
+  void warn_unused(const std::vector<std::string>& overridden) {
+    std::vector<std::string> used;
     for (const auto& [name, variable] : variables_)
-      if (variable.state == State::fresh)
-        diagnostics_.warning(variable.member->key_where, "vars." + name, "is never used",
-                             "remove it, or write ${" + name + "}");
+      if (variable.state != State::fresh) used.push_back(name);
+    for (const auto& [name, variable] : variables_) {
+      const std::string reference = "${" + name + "}";
+      const bool named = std::any_of(overridden.begin(), overridden.end(), [&](const std::string& text) {
+        return text.find(reference) != std::string::npos;
+      });
+      if (variable.state != State::fresh || named) continue;
+      // One of a file may wait for its use; one of the command line is there to change something.
+      const std::string nearest = variable.member->key_where.line > 0 ? std::string{} : nearest_name(name, used);
+      diagnostics_.warning(variable.member->key_where, "vars." + name, "is never used",
+                           nearest.empty() ? "remove it, or write " + reference : "did you mean vars." + nearest + "?");
+    }
+  }
+
+  // `vars` with what has been resolved.
+  [[nodiscard]] Value resolved(const Value& vars) const {
+    std::vector<Value::Member> members = vars.members();
+    for (Value::Member& member : members)
+      if (const auto found = variables_.find(member.key);
+          found != variables_.end() && found->second.state == State::done)
+        member.value = found->second.value;
+    return Value::map(std::move(members), vars.where());
   }
 
  private:
@@ -86,6 +107,7 @@ class Substitution {
     Value value;
     State state = State::fresh;
     Extent extent;
+    std::string places; // its own, and those of the variables within it
   };
 
   Value fail(const Value& at, const std::string& key, std::string what, std::string fix) {
@@ -93,8 +115,7 @@ class Substitution {
     return mark(at);
   }
   Value mark(const Value& at) {
-    const Location& where = at.where();
-    unresolved_.emplace(where.file ? *where.file : std::string{}, where.line, where.column);
+    substituted_.unresolved.insert(site_of(at.where()));
     return at;
   }
 
@@ -119,11 +140,20 @@ class Substitution {
       const std::size_t errors = diagnostics_.error_count();
       variable.value = walk(variable.member->value, "vars." + name, 1);
       variable.extent = measure(variable.value);
+      variable.places = "${" + name + "} from " + variable.member->value.where().render();
+      if (const auto inner = substituted_.variables.find(site_of(variable.member->value.where()));
+          inner != substituted_.variables.end() && inner->second.size() < longest_places)
+        variable.places += ", " + inner->second;
       variable.state = diagnostics_.error_count() == errors ? State::done : State::failed;
     }
     if (variable.state == State::failed) {
       mark(at); // reported where it was defined
       return nullptr;
+    }
+    if (at.where().line > 0) { // the scalars of one `--set` share its place
+      std::string& places = substituted_.variables[site_of(at.where())];
+      if (places.find(variable.places) == std::string::npos && places.size() < longest_places)
+        places += (places.empty() ? "" : ", ") + variable.places;
     }
     return &variable;
   }
@@ -184,18 +214,21 @@ class Substitution {
   }
 
   std::map<std::string, Variable> variables_;
-  std::set<std::tuple<std::string, int, int>>& unresolved_;
+  Substituted& substituted_;
   Diagnostics& diagnostics_;
   std::size_t nodes_ = 0, bytes_ = 0;
 };
 
 } // namespace
 
-Value substitute(const Value& tree, const Value& vars, std::set<std::tuple<std::string, int, int>>& unresolved,
-                 Diagnostics& diagnostics) {
-  Substitution substitution(vars, unresolved, diagnostics);
+Site site_of(const Location& where) { return {where.file ? *where.file : std::string{}, where.line, where.column}; }
+
+Value substitute(const Value& tree, const Value& vars, const std::vector<std::string>& overridden,
+                 Substituted& substituted, Diagnostics& diagnostics) {
+  Substitution substitution(vars, substituted, diagnostics);
   Value done = substitution.walk(tree, {}, 0);
-  substitution.warn_unused();
+  substitution.warn_unused(overridden);
+  substituted.vars = substitution.resolved(vars);
   return done;
 }
 

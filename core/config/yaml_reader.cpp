@@ -7,6 +7,7 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <unordered_set>
@@ -293,7 +294,14 @@ std::optional<Value> read_yaml(const std::string& path, Diagnostics& diagnostics
   std::string text(limits.bytes + 1, '\0');
   if (stream) stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (!stream.is_open() || stream.bad() || (stream.gcount() == 0 && !stream.eof())) {
-    diagnostics.error(whole_file, {}, "cannot be read", "check the path and its permissions");
+    std::error_code failed;
+    if (std::filesystem::is_directory(path, failed))
+      diagnostics.error(whole_file, {}, "is a folder", "name a YAML file in it");
+    else if (const auto status = std::filesystem::status(path, failed);
+             status.type() == std::filesystem::file_type::not_found)
+      diagnostics.error(whole_file, {}, "there is no such file", "check the path");
+    else
+      diagnostics.error(whole_file, {}, "cannot be read", "check its permissions");
     return std::nullopt;
   }
   text.resize(static_cast<std::size_t>(stream.gcount()));

@@ -104,6 +104,18 @@ Error empty_domain(const PrepareReport& report, const std::string& domain) {
   if (most == nullptr)
     return invalid("domain '" + domain + "' has no document: its source read none", "check what its source names",
                    where);
+  if (read == 0) {
+    std::int64_t records = 0;
+    std::string reasons;
+    for (const FilterCount& count : report.counts) {
+      if (count.domain != domain || count.filter != source_row || count.documents == 0) continue;
+      records += count.documents;
+      reasons += (reasons.empty() ? "" : ", ") + std::to_string(count.documents) + " " + count.reason;
+    }
+    return invalid("domain '" + domain + "' has no document: its source could use none of " + std::to_string(records) +
+                       (records == 1 ? " record (" : " records (") + reasons + ")",
+                   "check what its `paths` name, and its source's options such as `text`", where);
+  }
   return invalid("domain '" + domain + "' has no document left of " + std::to_string(read) + " read: '" + most->filter +
                      "' took most, " + std::to_string(most->documents) + " for '" + most->reason + "'",
                  "loosen that filter, or give the domain more text", where);

@@ -28,7 +28,8 @@ class PluginCatalog {
   /// reason and file.
   [[nodiscard]] virtual Result<const PluginDescriptor*> find(std::string_view id) = 0;
 
-  /// What a user of a plugin that find() gave should hear: that another library of this id was passed over. "" as a rule.
+  /// What a user of a plugin that find() gave should hear: that another library of this id was passed over or is hidden. ""
+  /// as a rule.
   [[nodiscard]] virtual std::string remark(std::string_view id) const {
     (void)id;
     return {};

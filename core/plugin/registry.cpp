@@ -46,7 +46,7 @@ struct PluginRegistry::Impl {
   struct Held {
     Library* library;
     const ProbedPlugin* plugin;
-    std::string remark; // that an earlier holder is quarantined
+    std::string remark; // that an earlier holder is quarantined, or which later ones it hides
   };
   std::map<std::string, Held, std::less<>> usable; // by id; the first library on the path that holds it
   std::vector<PluginRow> rows;
@@ -149,15 +149,23 @@ void PluginRegistry::Impl::publish() {
       const std::string remark = earlier == passed_over.end() ? std::string() : earlier->second;
       const auto [taken, fresh] = usable.try_emplace(info.id, Held{library.get(), &plugin, remark});
       if (!fresh) {
-        row.state = "quarantined";
+        row.state = "shadowed";
         row.reason = "the id " + info.id + " is taken by " + taken->second.library->file.string() +
                      ", earlier on the plugin path";
-      } else if (!library->warning.empty() || !remark.empty()) {
-        row.state = "warning";
-        row.reason = library->warning + (library->warning.empty() || remark.empty() ? "" : "; ") + remark;
+        std::string& said = taken->second.remark;
+        said += (said.empty() ? "" : "; ") + std::string("hides ") + library->file.string() +
+                ", later on the plugin path, which holds this id, too";
       }
       rows.push_back(std::move(row));
     }
+  }
+  for (PluginRow& row : rows) { // now that all remarks are known
+    if (row.state != "ok") continue;
+    const Held& holder = usable.at(row.id);
+    const std::string& warning = holder.library->warning;
+    if (warning.empty() && holder.remark.empty()) continue;
+    row.state = "warning";
+    row.reason = warning + (warning.empty() || holder.remark.empty() ? "" : "; ") + holder.remark;
   }
   std::stable_sort(rows.begin(), rows.end(), [](const PluginRow& a, const PluginRow& b) {
     return std::tie(a.kind, a.id, a.file) < std::tie(b.kind, b.id, b.file);
@@ -210,8 +218,10 @@ Error PluginRegistry::Impl::refuse(std::string_view id) const {
   if (fix.empty()) {
     for (const std::string& name : known)
       if (kind_of(name) == kind) fix += (fix.empty() ? "of its kind there are " : ", ") + name;
-    if (fix.empty()) fix = "`conclave plugins` lists what was found; CONCLAVE_PLUGIN_PATH adds folders";
+    if (fix.empty()) fix = "`conclave plugins` lists what was found";
+    fix += ";";
   }
+  fix += " CONCLAVE_PLUGIN_PATH adds folders";
   return invalid("no plugin is called " + std::string(id), std::move(fix));
 }
 
@@ -289,6 +299,16 @@ std::vector<std::filesystem::path> split_plugin_path(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return path;
+}
+
+std::vector<std::filesystem::path> missing_plugin_folders() {
+  std::vector<std::filesystem::path> missing;
+  const char* own = std::getenv("CONCLAVE_PLUGIN_PATH");
+  for (const auto& folder : split_plugin_path(own ? own : "")) {
+    std::error_code failed;
+    if (!std::filesystem::is_directory(folder, failed)) missing.push_back(folder);
+  }
+  return missing;
 }
 
 std::vector<std::filesystem::path> default_plugin_path(const std::filesystem::path& executable) {

@@ -25,7 +25,7 @@ namespace conclave {
 struct PluginRow {
   std::string kind, id, version, summary, licence;
   std::filesystem::path file;
-  std::string state;  ///< "ok", "warning" or "quarantined"
+  std::string state;  ///< "ok", "warning", "shadowed" (an earlier library holds the id) or "quarantined"
   std::string reason; ///< why, with both sides of a fingerprint mismatch and how to rebuild; "" when ok
 };
 
@@ -51,7 +51,7 @@ class PluginRegistry final : public PluginCatalog {
   /// file's name, `<kind>-<name>.so`, says what it holds. So does an id that nobody knows, while there are quarantined
   /// libraries that may hold it. Any other unknown id gets a did-you-mean (Code::invalid_argument).
   Result<const PluginDescriptor*> find(std::string_view id) override;
-  /// That a library earlier on the path holds the id, too, and is quarantined.
+  /// That another library holds the id, too: an earlier one that is quarantined, or later ones that this one hides.
   [[nodiscard]] std::string remark(std::string_view id) const override;
   /// What the probe said of it (descriptor_json.hpp), without loading; "" for an unknown or quarantined id.
   [[nodiscard]] std::string description_json(std::string_view id) const;
@@ -69,6 +69,9 @@ std::vector<std::filesystem::path> plugin_files(const std::filesystem::path& fol
 
 /// The folders of a path whose parts are separated by colons; empty parts are left out.
 std::vector<std::filesystem::path> split_plugin_path(std::string_view text);
+
+/// The entries of `CONCLAVE_PLUGIN_PATH` that are no folders: searching them finds nothing, and a misspelt one looks so.
+std::vector<std::filesystem::path> missing_plugin_folders();
 
 /// `CONCLAVE_PLUGIN_PATH` (colon separated) first, then `<prefix>/plugins` or `<prefix>/lib/conclave/plugins` beside the
 /// executable, then `<user data>/conclave/plugins`.

@@ -57,9 +57,13 @@ class Verbs(ConclaveTest):
         library = json.loads(self.verb("plugins", "show", "source/text", "--json"))["file"]
         said = self.verb("plugins", "check", library)
         self.assertRegex(said, r"[1-9]\d* skipped\n")
-        self.assertIn("--with '{paths: [a.txt]}'", said)
+        self.assertIn("it requires options (paths): give them with --with '{...}'", said)
         said = self.verb("plugins", "check", library, "--with", f"{{paths: [{TINY}]}}")
         self.assertRegex(said, r" 0 skipped\n$")
+        bytes_tokenizer = json.loads(self.verb("plugins", "show", "tokenizer/bytes", "--json"))["file"]
+        said = self.verb("plugins", "check", bytes_tokenizer)
+        self.assertIn("skipped", said)
+        self.assertNotIn("--with", said, "what needs no options is not advised to take some")
 
     def test_check_hints_at_a_run_without_warm_up(self):
         check = ("check", TINY, "--set", f"vars.text={self.shared}/text")

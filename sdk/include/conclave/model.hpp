@@ -75,7 +75,7 @@ struct LocalLoss {
 };
 
 struct StageOutput {
-  at::Tensor activations;              ///< for the next chunk; undefined for the last
+  at::Tensor activations; ///< for the next chunk; undefined for the last
   /// Seeded by the host with loss_scale * weight / normaliser. In training the same names in the same order each time; a
   /// term that does not apply to a batch is 0.
   std::vector<LocalLoss> local_losses;

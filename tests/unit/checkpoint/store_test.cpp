@@ -538,5 +538,13 @@ TEST_F(Store, WritesTheSameBytesForTheSameSnapshot) {
   }
 }
 
+TEST_F(Store, AFolderWithoutCheckpointsIsTold) {
+  const auto latest = open_latest_checkpoint(root, {});
+  ASSERT_FALSE(latest.ok());
+  EXPECT_EQ(latest.error().render(), root.string() +
+                                         ": there is no checkpoint in this folder: name a folder that holds one; a run "
+                                         "without --resume makes one");
+}
+
 } // namespace
 } // namespace conclave::checkpoint_test

@@ -88,6 +88,13 @@ TEST(Compose, NamesAMissingBaseAndReadsTheRest) {
             "bracket, or a wrong indentation\n");
 }
 
+TEST(Compose, SaysThatABaseIsAFolder) {
+  const Folder folder;
+  folder.write("base/a.yaml", "a: 1\n");
+  folder.write("x.yaml", "extends: base\n");
+  EXPECT_EQ(composed(folder, "x.yaml").problems, "x.yaml:1:10: extends: base is a folder: name a YAML file in it\n");
+}
+
 TEST(Compose, AppendAndPrependExtendLists) {
   const Folder folder;
   folder.write("a.yaml", "l: [1]\nm: [1]\n");
@@ -98,6 +105,9 @@ TEST(Compose, AppendAndPrependExtendLists) {
   EXPECT_EQ(composed(folder, "z.yaml").problems,
             "z.yaml:2:4: l: !append needs a list below it: the value at "
             "y.yaml:1:4 is none\n");
+  EXPECT_EQ(composed(folder, "a.yaml", {"l=!append [{use: x}]", "m=!prepend [0]", "n=!append [9]"}).tree,
+            "{l: [1, {use: x}], m: [0, 1], n: [9]}");
+  EXPECT_EQ(composed(folder, "a.yaml", {"l=!appendix"}).tree, "{l: !appendix, m: [1]}");
 }
 
 TEST(Compose, ANewPluginDropsTheOptionsOfTheOld) {
@@ -150,6 +160,16 @@ TEST(Compose, VariablesComeLastAndMayBeOfAnyKind) {
   EXPECT_EQ(result.tree, "{path: /other/x/a.txt, n: 5, l: [1, 2]}");
   EXPECT_FALSE(result.composition->tree.find("n")->quoted()); // the variable's kind, not the reference's
   EXPECT_EQ(composed(folder, "x.yaml", {"vars.root=/third"}).tree, "{path: /third/x/a.txt, n: 5, l: [1, 2]}");
+}
+
+TEST(Compose, AVariableWhoseUserWasReplacedIsNoMistake) {
+  const Folder folder;
+  folder.write("x.yaml", "vars: {steps: 5, root: /d, idle: 1}\nsteps: ${steps}\npaths: [\"${root}/a\"]\n");
+  const std::string idle = "x.yaml:1:28: warning: vars.idle: is never used: remove it, or write ${idle}\n";
+  EXPECT_EQ(composed(folder, "x.yaml").problems, idle);
+  EXPECT_EQ(composed(folder, "x.yaml", {"steps=40", "paths=[b]"}).problems, idle);
+  EXPECT_EQ(composed(folder, "x.yaml", {"vars.stesp=40", "vars.idle=null"}).problems,
+            "--set #1: warning: vars.stesp: is never used: did you mean vars.steps?\n");
 }
 
 TEST(Compose, ReadsTheEnvironment) {

@@ -457,6 +457,14 @@ TEST(Experiment, TheLargestSeedResolvesToItself) {
             "--set #1: seed: '-1' is out of range: give a value of at least 0\n");
 }
 
+TEST(Experiment, AnErrorNamesThePlaceOfTheVariable) {
+  const Folder folder;
+  const std::string text = minimal("seed: ${seed}\nvars: {seed: 1}\n");
+  EXPECT_EQ(load(folder, text).problems, "");
+  EXPECT_EQ(load(folder, text, {"vars.seed=-1"}).problems,
+            "x.yaml:9:7: seed: '-1' is out of range (${seed} from --set #1): give a value of at least 0\n");
+}
+
 TEST(Experiment, SaysWhenALibraryIsPassedOver) {
   const Folder folder;
   const Loaded loaded = load(folder, minimal(), {"optimizer.use=optimizer/sgd"});

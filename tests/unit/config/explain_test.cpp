@@ -43,6 +43,30 @@ TEST(Explain, PrintsTheOverrideChain) {
   EXPECT_EQ(unknown.error().fix, "did you mean train?");
 }
 
+TEST(Explain, NamesThePlaceOfAVariableBesideItsUse) {
+  const Folder folder;
+  const std::string file =
+      folder.write("x.yaml", minimal("vars: {lr: 2e-4, rate: \"${lr}\", idle: [1, 2]}\n") + "name: a-${rate}-${lr}\n");
+  FakeCatalog catalog;
+  Diagnostics diagnostics;
+  const auto experiment = load_experiment(file, {{"vars.lr=3e-4"}}, catalog, diagnostics);
+  ASSERT_TRUE(experiment.has_value()) << diagnostics.render();
+  const auto explained = [&](const char* key) {
+    return testing::without_folder(explain_key(*experiment, key).value(), folder);
+  };
+  EXPECT_EQ(explained("name").substr(0, explained("name").find('\n')),
+            "name = a-3e-4-3e-4  (naming, ${rate} from x.yaml:9:24, ${lr} from --set #1; x.yaml:10:7)");
+  EXPECT_NE(testing::without_folder(experiment->resolved_yaml, folder)
+                .find("name: a-3e-4-3e-4  # ${rate} from x.yaml:9:24, ${lr} from --set #1; x.yaml:10:7\n"),
+            std::string::npos);
+  EXPECT_EQ(explained("vars"),
+            "vars.idle = [1, 2]  (variable, x.yaml:9:39)\n"
+            "vars.lr = 3e-4  (variable, --set #1)\n"
+            "    was 2e-4  (x.yaml:9:12; replaced by --set #1)\n"
+            "vars.rate = 3e-4  (variable, ${lr} from --set #1; x.yaml:9:24)\n");
+  EXPECT_EQ(explain_key(*experiment, "vars.ldle").error().fix, "did you mean vars.idle?");
+}
+
 TEST(Diff, GroupsByWhatIsAffectedAndHidesEqualRows) {
   const Folder folder;
   const std::string file = folder.write("x.yaml", minimal("name: a\nmonitors: [{use: monitor/prometheus}]\n"));

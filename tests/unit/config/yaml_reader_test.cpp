@@ -124,10 +124,10 @@ TEST(YamlReader, AliasBombIsRefusedWithoutExpanding) {
 TEST(YamlReader, NamesAFileThatCannotBeRead) {
   Diagnostics diagnostics;
   EXPECT_FALSE(read_yaml("/nonexistent/x.yaml", diagnostics).has_value());
-  EXPECT_EQ(diagnostics.render(), "/nonexistent/x.yaml: cannot be read: check the path and its permissions\n");
+  EXPECT_EQ(diagnostics.render(), "/nonexistent/x.yaml: there is no such file: check the path\n");
   Diagnostics folder;
   EXPECT_FALSE(read_yaml("/tmp", folder).has_value());
-  EXPECT_EQ(folder.render(), "/tmp: cannot be read: check the path and its permissions\n");
+  EXPECT_EQ(folder.render(), "/tmp: is a folder: name a YAML file in it\n");
 }
 
 } // namespace

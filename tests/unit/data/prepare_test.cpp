@@ -294,7 +294,11 @@ TEST(Prepare, EmptyInputNamesTheDomain) {
   auto made = prepare(one_domain(folder.path(), {}), report);
   ASSERT_FALSE(made.ok());
   EXPECT_EQ(made.error().code, Code::invalid_argument);
-  EXPECT_NE(made.error().what.find("'web' has no document"), std::string::npos) << made.error().what;
+  EXPECT_NE(
+      made.error().what.find("'web' has no document: its source could use none of 1 record (1 unreadable-record)"),
+      std::string::npos)
+      << made.error().what;
+  EXPECT_EQ(made.error().fix, "check what its `paths` name, and its source's options such as `text`");
 
   PrepareRequest request = small_request(folder.path());
   request.domains.clear();

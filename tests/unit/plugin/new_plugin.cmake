@@ -1,7 +1,8 @@
-# cmake -DCONCLAVE=<executable> -DKIND=<kind> -DWORK=<folder> [-DWITH=<yaml map>] [-DTREE=<tree>] -P new_plugin.cmake
+# cmake -DCONCLAVE=<executable> -DKIND=<kind> -DWORK=<folder> [-DWITH=<yaml map>] [-DTREE=<tree>] [-DTAKEN=<name>] -P new_plugin.cmake
 #
 # What an author does: new-plugin, build out of tree, run its test, check it, list it. With TREE, only that configuring
-# against another tree than the one that wrote the template finds that one.
+# against another tree than the one that wrote the template finds that one. With TAKEN, the name of a bundled plugin, only
+# that new-plugin says so, and that it warns of the folder /no/such/folder in CONCLAVE_PLUGIN_PATH.
 file(REMOVE_RECURSE ${WORK})
 set(name out-of-tree)
 set(library ${WORK}/build/plugins/${KIND}-${name}.so)
@@ -14,6 +15,15 @@ function(must)
   set(output "${output}" PARENT_SCOPE)
 endfunction()
 
+if(TAKEN)
+  must(${CONCLAVE} new-plugin ${KIND} ${TAKEN} --dir ${WORK})
+  foreach(said "The id ${KIND}/${TAKEN} exists already, in " "/no/such/folder is no folder")
+    if(NOT output MATCHES "${said}")
+      message(FATAL_ERROR "new-plugin does not say '${said}':\n${output}")
+    endif()
+  endforeach()
+  return()
+endif()
 must(${CONCLAVE} new-plugin ${KIND} ${name} --dir ${WORK})
 if(TREE)
   must(${CMAKE_COMMAND} -S ${WORK} -B ${WORK}/build -DCMAKE_PREFIX_PATH=${TREE} -DBUILD_TESTING=OFF)

@@ -87,7 +87,7 @@ TEST(Registry, AnErrorOfFindNamesFileReasonAndNeighbours) {
   const auto misspelt = registry.find("scheduler/godo");
   ASSERT_FALSE(misspelt.ok());
   EXPECT_EQ(misspelt.error().code, Code::invalid_argument);
-  EXPECT_THAT(misspelt.error().fix, HasSubstr("did you mean scheduler/good"));
+  EXPECT_EQ(misspelt.error().fix, "did you mean scheduler/good? CONCLAVE_PLUGIN_PATH adds folders");
 }
 
 TEST(Registry, AnUnknownIdMayStandInALibraryThatCouldNotBeAsked) {
@@ -164,12 +164,19 @@ TEST(Registry, TheFirstOfTwoEqualIdsWins) {
   EXPECT_EQ(registry.file_of("scheduler/good"), std::filesystem::canonical(faults / "twin" / "scheduler-good.so"));
   int shadowed = 0;
   for (const PluginRow& row : registry.rows())
-    if (row.state == "quarantined") {
+    if (row.state == "shadowed") {
       ++shadowed;
       EXPECT_THAT(row.reason, HasSubstr("is taken by"));
       EXPECT_THAT(row.file.string(), HasSubstr(dir.path().filename().string()));
+    } else {
+      EXPECT_EQ(row.state, "warning");
+      EXPECT_EQ(row.reason, registry.remark("scheduler/good"));
     }
   EXPECT_EQ(shadowed, 1);
+  EXPECT_EQ(registry.find("scheduler/halving").error().fix,
+            "of its kind there are scheduler/good; CONCLAVE_PLUGIN_PATH adds folders");
+  EXPECT_THAT(registry.remark("scheduler/good"),
+              HasSubstr("hides " + std::filesystem::canonical(dir.path() / "scheduler-good.so").string()));
 }
 
 TEST(Registry, AnswersFromTheCacheWithoutAChild) {
@@ -234,11 +241,14 @@ TEST(DefaultPluginPath, ReadsTheEnvironmentFirst) {
   const std::string saved = before ? before : "";
   ::setenv("CONCLAVE_PLUGIN_PATH", "/a::/b", 1);
   const auto path = default_plugin_path(prefix.path() / "bin/conclave");
+  ::setenv("CONCLAVE_PLUGIN_PATH", ("/no/such/folder:" + prefix.path().string()).c_str(), 1);
+  const auto missing = missing_plugin_folders();
   if (before) {
     ::setenv("CONCLAVE_PLUGIN_PATH", saved.c_str(), 1);
   } else {
     ::unsetenv("CONCLAVE_PLUGIN_PATH");
   }
+  EXPECT_THAT(missing, ElementsAre("/no/such/folder"));
   ASSERT_GE(path.size(), 3u);
   EXPECT_EQ(path[0], "/a");
   EXPECT_EQ(path[1], "/b");
