@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <ranges>
 #include <string_view>
 #include <system_error>
 
@@ -236,11 +235,11 @@ Result<std::vector<CheckpointEntry>> set_aside_after(std::int64_t step, const fs
   std::vector<CheckpointEntry> moved = list_committed(directory);
   std::erase_if(moved, [&](const CheckpointEntry& entry) { return entry.step <= step; });
   // The newest first: whenever this is cut short, what keeps its name is the beginning of the old branch.
-  for (CheckpointEntry& entry : moved | std::views::reverse) {
+  for (auto entry = moved.rbegin(); entry != moved.rend(); ++entry) {
     const fs::path aside =
-        directory / (std::string(superseded_prefix) + std::to_string(number) + "-" + entry.path.filename().string());
-    CONCLAVE_RETURN_IF_ERROR(rename_path(entry.path, aside));
-    entry.path = aside;
+        directory / (std::string(superseded_prefix) + std::to_string(number) + "-" + entry->path.filename().string());
+    CONCLAVE_RETURN_IF_ERROR(rename_path(entry->path, aside));
+    entry->path = aside;
   }
   if (!moved.empty()) CONCLAVE_RETURN_IF_ERROR(sync_directory(directory));
   return moved;

@@ -16,9 +16,10 @@ Diagnostic diagnostic_of(Error error, const PluginBlock& block, std::string key)
     error = blame_library(std::move(error), library);
     if (error.render().find(library) == std::string::npos) error.what += " (in " + library + ")";
   }
+  if (key.empty()) key = block.key;
   return {Severity::error,
           block.where,
-          key.empty() ? block.key : std::move(key),
+          std::move(key),
           error.where.empty() ? error.what : error.where + ": " + error.what,
           error.fix,
           error.code};

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <ranges>
 #include <system_error>
 #include <vector>
 
@@ -35,14 +34,14 @@ Status make_directories(const fs::path& path) {
     if (status.type() == fs::file_type::none) return file_error(at, "make the folder", failed.value());
     missing.push_back(at);
   }
-  for (const fs::path& each : missing | std::views::reverse) {
-    if (::mkdir(each.c_str(), 0777) != 0) {
+  for (auto each = missing.rbegin(); each != missing.rend(); ++each) {
+    if (::mkdir(each->c_str(), 0777) != 0) {
       const int error_number = errno;
       std::error_code ignored; // another process may have made it; a link into nowhere is there, too, and is no folder
-      if (error_number != EEXIST || !fs::is_directory(each, ignored))
-        return file_error(each, "make the folder", error_number);
+      if (error_number != EEXIST || !fs::is_directory(*each, ignored))
+        return file_error(*each, "make the folder", error_number);
     }
-    CONCLAVE_RETURN_IF_ERROR(sync_directory(each.parent_path()));
+    CONCLAVE_RETURN_IF_ERROR(sync_directory(each->parent_path()));
   }
   return {};
 }
