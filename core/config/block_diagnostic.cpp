@@ -17,12 +17,9 @@ Diagnostic diagnostic_of(Error error, const PluginBlock& block, std::string key)
     if (error.render().find(library) == std::string::npos) error.what += " (in " + library + ")";
   }
   if (key.empty()) key = block.key;
-  return {Severity::error,
-          block.where,
-          std::move(key),
-          error.where.empty() ? error.what : error.where + ": " + error.what,
-          error.fix,
-          error.code};
+  return {Severity::error, block.where,
+          std::move(key),  error.where.empty() ? error.what : error.where + ": " + error.what,
+          error.fix,       error.code};
 }
 
 } // namespace conclave
