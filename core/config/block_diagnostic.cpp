@@ -6,7 +6,7 @@
 
 namespace conclave {
 
-Diagnostic diagnostic_of(Error error, const PluginBlock& block, std::string key) {
+Diagnostic diagnostic_of(Error error, const PluginBlock& block, const std::string& key) {
   const std::string library = block.descriptor != nullptr ? block.descriptor->library : std::string{};
   // instantiate() puts the block's location in front of the id, and the diagnostic has that already.
   const std::string place = block.where.render() + " (";
@@ -16,10 +16,13 @@ Diagnostic diagnostic_of(Error error, const PluginBlock& block, std::string key)
     error = blame_library(std::move(error), library);
     if (error.render().find(library) == std::string::npos) error.what += " (in " + library + ")";
   }
-  if (key.empty()) key = block.key;
-  return {Severity::error, block.where,
-          std::move(key),  error.where.empty() ? error.what : error.where + ": " + error.what,
-          error.fix,       error.code};
+  Diagnostic told;
+  told.where = block.where;
+  told.key = key.empty() ? block.key : key;
+  told.what = error.where.empty() ? error.what : error.where + ": " + error.what;
+  told.fix = error.fix;
+  told.code = error.code;
+  return told;
 }
 
 } // namespace conclave

@@ -14,6 +14,6 @@ namespace conclave {
 
 /// Located at `block.where`. `key` is the dotted path of what is at fault; "" = the block's own. An error that is not the
 /// experiment's (any code but invalid_argument) says which library the plugin stands in.
-Diagnostic diagnostic_of(Error error, const PluginBlock& block, std::string key = {});
+Diagnostic diagnostic_of(Error error, const PluginBlock& block, const std::string& key = {});
 
 } // namespace conclave
