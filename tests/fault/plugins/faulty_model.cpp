@@ -79,7 +79,7 @@ class Faulty final : public Stage {
   [[nodiscard]] bool last() const { return request_.chunk == request_.chunks - 1; }
   /// The value is right with every fault; the gradient is not.
   [[nodiscard]] at::Tensor parameter(const BoundParam& bound) const {
-    const at::Tensor value = ops::as_variable(bound);
+    at::Tensor value = ops::as_variable(bound);
     if (bound.sink != nullptr && fault_ == Fault::sink) return value * 2 - value.detach();
     if (bound.sink != nullptr && fault_ == Fault::contributions) return value / 2 + ops::as_variable(bound) / 2;
     return value;

@@ -18,14 +18,16 @@ namespace {
 namespace fs = std::filesystem;
 
 class Files : public testing::Test {
+ public:
+  ~Files() override {
+    std::error_code ignored;
+    fs::remove_all(root, ignored);
+  }
+
  protected:
   Files() {
     std::string pattern = (fs::temp_directory_path() / "conclave-io-XXXXXX").string();
     root = ::mkdtemp(pattern.data());
-  }
-  ~Files() override {
-    std::error_code ignored;
-    fs::remove_all(root, ignored);
   }
   static std::string content(const fs::path& path) {
     std::ifstream file(path, std::ios::binary);

@@ -21,13 +21,15 @@ PluginBlock block(const std::string& id, const std::string& key) {
 }
 
 class HostServicesTest : public testing::Test {
+ public:
+  ~HostServicesTest() override { fs::remove_all(root_); }
+
  protected:
   HostServicesTest() {
     std::string pattern = (fs::temp_directory_path() / "conclave-host-XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
     root_ = pattern;
   }
-  ~HostServicesTest() override { fs::remove_all(root_); }
   [[nodiscard]] HostServices::Settings settings(Phase phase) const {
     HostServices::Settings s;
     s.seed = 7;
