@@ -148,7 +148,7 @@ std::shared_ptr<K> probe(const PluginBlock& block, HostServices& host, Diagnosti
   return nullptr;
 }
 
-/// The answer of a plugin's question in check; `fallback` when it failed, which is then told.
+/// A plugin's answer to a question of check; nothing when it failed, which is then told.
 template <class F>
 auto ask(const PluginBlock& block, const char* call, Diagnostics& diagnostics, F&& question)
     -> std::optional<std::remove_cvref_t<decltype(guard(block.id.c_str(), call, question).value())>> {
