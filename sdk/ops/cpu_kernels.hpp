@@ -115,13 +115,30 @@ void experts_backward(const ExpertShape& shape, const ExpertPlan& plan, const Ex
 
 // ---- cross entropy ----
 struct LossShape {
-  std::int64_t rows, vocabulary;
+  std::int64_t rows, columns; ///< of the logits: the vocabulary, or a part of its ids
+  std::int64_t vocabulary;    ///< of all ids
   double label_smoothing, z_loss;
   bool gradient; ///< turn logits into the gradient of the summed loss, in place
 };
-/// loss, nll [rows]: 0 where not counted.
 template <class T>
-void cross_entropy_rows(const LossShape& shape, T* logits, const std::int64_t* labels, const bool* counted, T* loss,
-                        T* nll);
+struct LossRows {
+  T* logits;                  ///< [rows, columns]
+  const std::int64_t* labels; ///< [rows]: column of the label; outside [0, columns) where it is no id of this part
+  const bool* counted;        ///< [rows]
+  T* maxima;                  ///< [rows]
+  T* sums; ///< [2 or 3, rows] over the columns: of exp(logit - maximum), of the label's logit, with smoothing of logits
+  T *loss, *nll; ///< [rows]: 0 where not counted
+};
+/// Over the whole vocabulary; maxima and sums are not used.
+template <class T>
+void cross_entropy_rows(const LossShape& shape, const LossRows<T>& rows);
+/// The same in three steps over a part of it; the caller reduces maxima and sums over the parts in between. The second turns
+/// logits into exponentials. Nothing is counted in a row that is not.
+template <class T>
+void cross_entropy_maxima(const LossShape& shape, const LossRows<T>& rows);
+template <class T>
+void cross_entropy_sums(const LossShape& shape, const LossRows<T>& rows);
+template <class T>
+void cross_entropy_finish(const LossShape& shape, const LossRows<T>& rows);
 
 } // namespace conclave::ops::cpu

@@ -4,93 +4,27 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/_grouped_mm.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
-#include <ATen/ops/searchsorted.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
-#include <ATen/ops/sort.h>
 
 #include "conclave/ops/linear.hpp"
 #include "cpu_kernels.hpp"
+#include "expert_rows.hpp"
 #include "function.hpp"
 
 namespace conclave::ops {
 namespace {
 
-/// Where each (token, choice) pair stands once pairs are sorted by expert, tokens in order within an expert.
-struct Plan {
-  at::Tensor source;   ///< [T K] int64: the token of sorted row r
-  at::Tensor position; ///< [T, K] int64: the sorted row of each pair
-  at::Tensor ends;     ///< [E] int32: end row of each expert
-};
-
-Plan make_plan(const at::Tensor& experts, std::int64_t expert_count) {
-  const std::int64_t pairs = experts.numel();
-  const at::Tensor flat = experts.reshape({pairs});
-  const auto [sorted, order] = at::sort(flat, std::optional<bool>(true), 0, false);
-  Plan plan;
-  plan.source = order.floor_divide(experts.size(1));
-  plan.position = at::empty_like(order).scatter_(0, order, at::arange(pairs, order.options())).view(experts.sizes());
-  // A search instead of bincount, which syncs with the host.
-  plan.ends = at::searchsorted(sorted, at::arange(expert_count, flat.options()), true, true);
-  return plan;
-}
-
-/// Sum over a token's choices, accumulated in fp32 and rounded once: [T K, D] sorted rows -> [T, D]. Rows are picked choice by
-/// choice, so that each choice is one block.
-at::Tensor reduce_choices(const at::Tensor& rows, const at::Tensor& position) {
-  const std::int64_t tokens = position.size(0), choices = position.size(1);
-  const at::Tensor picked = rows.index_select(0, position.t().reshape({-1})).view({choices, tokens, rows.size(1)});
-  if (choices == 1) return picked.select(0, 0);
-  if (choices == 2) return picked.select(0, 0).add(picked.select(0, 1));
-  return picked.sum(at::IntArrayRef{0}, false, rows.scalar_type());
-}
-
-/// Tokens to sorted rows; the adjoint is reduce_choices, so that the backward pass needs no atomics.
-struct Permute : Function<Permute> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const Plan& plan) {
-    context->save_for_backward({plan.position});
-    return x.index_select(0, plan.source);
-  }
-  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    return {reduce_choices(gradients[0], context->get_saved_variables()[0]), at::Tensor{}};
-  }
-};
-
-/// Sorted rows back to tokens; the adjoint of Permute.
-struct Combine : Function<Combine> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& rows, const Plan& plan) {
-    context->save_for_backward({plan.source});
-    return reduce_choices(rows, plan.position);
-  }
-  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    return {gradients[0].index_select(0, context->get_saved_variables()[0]), at::Tensor{}};
-  }
-};
-
-/// The weights of the pairs in sorted order, [T, K] -> [T K, 1]; a permutation, so its adjoint is a gather too.
-struct SortWeights : Function<SortWeights> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& weights, const Plan& plan) {
-    context->save_for_backward({plan.position});
-    const at::Tensor flat = weights.reshape({-1, 1});
-    return at::empty_like(flat).index_copy_(0, plan.position.reshape({-1}), flat);
-  }
-  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const at::Tensor position = context->get_saved_variables()[0];
-    return {gradients[0].index_select(0, position.reshape({-1})).view(position.sizes()), at::Tensor{}};
-  }
-};
-
 /// ATen's grouped product wants rows of whole 16-byte units, forward and backward.
 bool grouped_product_applies(const at::Tensor& rows, const at::Tensor& weight) {
   const auto type = rows.scalar_type();
   const auto aligned = [&](std::int64_t n) { return n * static_cast<std::int64_t>(rows.element_size()) % 16 == 0; };
-  return rows.is_cuda() && (type == at::kBFloat16 || type == at::kHalf || type == at::kFloat) &&
+  return rows.is_cuda() && rows.size(0) > 0 && (type == at::kBFloat16 || type == at::kHalf || type == at::kFloat) &&
          aligned(weight.size(1)) && aligned(weight.size(2));
 }
 
@@ -111,11 +45,12 @@ struct ExpertState {
   cpu::ExpertShape shape;
   cpu::ExpertPlan plan;
   GradSink *gate_up = nullptr, *down = nullptr;
+  bool has_addend = false;
 };
 
 struct CpuExperts : Function<CpuExperts> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weights,
-                            const at::Tensor& gate_up, const at::Tensor& down, const at::Tensor& addend,
+                            const at::Tensor& gate_up, const at::Tensor& down, const std::optional<at::Tensor>& addend,
                             ExpertState& state) {
     const cpu::ExpertShape& s = state.shape;
     const at::Tensor before = at::empty({s.tokens * s.top_k, 2 * s.hidden}, x.options());
@@ -123,7 +58,7 @@ struct CpuExperts : Function<CpuExperts> {
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "swiglu_experts", [&] {
       const cpu::ExpertInputs<scalar_t> in{x.const_data_ptr<scalar_t>(), weights.const_data_ptr<scalar_t>(),
                                            gate_up.const_data_ptr<scalar_t>(), down.const_data_ptr<scalar_t>()};
-      cpu::experts_forward(s, state.plan, in, addend.defined() ? addend.const_data_ptr<scalar_t>() : nullptr,
+      cpu::experts_forward(s, state.plan, in, addend ? addend->const_data_ptr<scalar_t>() : nullptr,
                            before.mutable_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>());
     });
     context->save_for_backward({x, weights, gate_up, down, before});
@@ -157,7 +92,7 @@ struct CpuExperts : Function<CpuExperts> {
             dweights,
             state.gate_up != nullptr ? at::Tensor{} : dgate_up,
             state.down != nullptr ? at::Tensor{} : ddown,
-            context->needs_input_grad(4) ? dy : at::Tensor{},
+            state.has_addend && context->needs_input_grad(4) ? dy : at::Tensor{},
             at::Tensor{}};
   }
 };
@@ -258,14 +193,15 @@ at::Tensor swiglu_experts(const at::Tensor& x, const at::Tensor& weights, const 
     state.plan = cpu::plan_experts(experts.contiguous().const_data_ptr<std::int64_t>(), state.shape);
     state.gate_up = gate_up.sink;
     state.down = down.sink;
+    state.has_addend = addend.defined();
     return CpuExperts::apply(x.contiguous(), weights.contiguous(), gate_up.value, down.value,
-                             addend.defined() ? addend.contiguous() : addend, state);
+                             optional_input(state.has_addend ? addend.contiguous() : addend), state);
   }
-  const Plan plan = make_plan(experts, gate_up.value.size(0));
-  const at::Tensor rows = Permute::apply(x, plan);
+  const ExpertRows plan = sort_by_expert(experts, gate_up.value.size(0));
+  const at::Tensor rows = permute(x, plan);
   const at::Tensor weighted = AtenSwiglu::apply(grouped_product(rows, as_variable(gate_up), plan.ends),
-                                                std::optional(SortWeights::apply(weights, plan)));
-  const at::Tensor y = Combine::apply(grouped_product(weighted, as_variable(down), plan.ends), plan);
+                                                std::optional(sort_weights(weights, plan)));
+  const at::Tensor y = combine(grouped_product(weighted, as_variable(down), plan.ends), plan);
   return addend.defined() ? addend + y : y;
 }
 

@@ -17,6 +17,8 @@ int exit_code(Code code) noexcept {
   return 1;
 }
 
+PeerLost::~PeerLost() = default;
+
 std::string Error::render() const {
   std::string text = where;
   if (!text.empty()) text += ": ";

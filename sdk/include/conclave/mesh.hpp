@@ -6,7 +6,7 @@
 // so data * context * tensor == expert_data * expert. The context dimension is reserved and of size 1.
 //
 // What this is: sizes and coordinates, known before any process group exists, which `describe()` and `check` need. What
-// this is not: communication; a collective takes a Group from the host (parallel/ of the SDK).
+// this is not: communication; a collective takes a Group (parallel/group.hpp).
 //
 // Threading: a value, immutable.
 #pragma once

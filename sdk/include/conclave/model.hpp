@@ -19,6 +19,7 @@
 
 #include "conclave/batch.hpp"
 #include "conclave/host.hpp"
+#include "conclave/parallel/group.hpp"
 #include "conclave/param.hpp"
 #include "conclave/plugin.hpp"
 #include "conclave/tokenizer.hpp"
@@ -50,6 +51,8 @@ struct StageRequest {
   at::ScalarType master = at::kFloat;  ///< kDouble in an fp64 run
   Recompute recompute = Recompute::none;
   Device device;
+  /// For the stage's collectives; outlives it. Null where no tensor will be made (`check`) and where the mesh is one rank.
+  std::shared_ptr<Groups> groups;
 };
 
 struct LossOptions {
@@ -59,7 +62,7 @@ struct LossOptions {
 
 struct StageInput {
   const Batch* batch = nullptr; ///< every stage sees the metadata
-  at::Tensor activations;       ///< [B, S, width] from the previous chunk; undefined for the first
+  at::Tensor activations;       ///< of Stage::input_shape(), from the previous chunk; undefined for the first
   LossOptions loss;
   bool training = true; ///< false: evaluation, no statistics are counted
 };
@@ -67,6 +70,10 @@ struct StageInput {
 /// What a local loss is divided by, over the whole global batch.
 enum class Normaliser { loss_tokens, sequences };
 
+/// A term of the loss.
+///
+/// Over ranks: the sum is this data rank's part, and equal on every tensor rank of it, each of which computes it with its
+/// own part of the network.
 struct LocalLoss {
   std::string name;  ///< "cross_entropy", "load_balance", "router_z", ...
   at::Tensor sum;    ///< scalar, master type, differentiable: the sum over this micro-batch
@@ -94,11 +101,28 @@ struct StageStorage {
   std::vector<at::Tensor> buffers;
 };
 
+/// Device memory of one micro-batch in a stage, beside parameters, gradients and buffers.
+struct ActivationBytes {
+  std::int64_t kept = 0;    ///< from the end of its forward pass to its backward pass
+  std::int64_t working = 0; ///< on top of that, the most that either pass needs while it runs
+};
+
 class Stage {
  public:
   virtual ~Stage();
   [[nodiscard]] virtual StageDescription describe() const = 0;
+  /// For `check` and `plan`, before anything is bound: for `rows` sequences of `length` tokens. Zeros: the model does not say.
+  [[nodiscard]] virtual ActivationBytes activation_bytes(std::int64_t rows, std::int64_t length) const {
+    (void)rows, (void)length;
+    return {};
+  }
   virtual Status bind(StageStorage storage) = 0;
+  /// Shape of StageInput::activations for a micro-batch of `rows` sequences of `length` tokens, of the compute type; also what
+  /// the chunk before gives. Empty: the first chunk, which takes none.
+  [[nodiscard]] virtual std::vector<std::int64_t> input_shape(std::int64_t rows, std::int64_t length) const {
+    (void)rows, (void)length;
+    return {};
+  }
   virtual StageOutput forward(const StageInput& input) = 0;
   /// After the step's gradients and counters are reduced: changes state buffers from counters, scaled by gate.apply.
   virtual void update_buffers(const StepGate& gate) { (void)gate; }

@@ -29,7 +29,9 @@ struct StepReport {
   std::int64_t attempt = 0; ///< 0 for the first start of the run, then one more with each resume
   std::int64_t lag = 0;     ///< steps between the device finishing and this report
   /// Always: loss nll learning_rate grad_norm tokens tokens_per_second step_seconds applied; then loss_scale,
-  /// expert_load{layer,expert}, dropped_tokens, domain_share{domain}, and what plugins add through HostContext::metric.
+  /// expert_load{layer,expert}, dropped_tokens, domain_share{domain}, with several ranks sent_bytes{group,collective} of the
+  /// step, and what plugins add through HostContext::metric. Times, sent_bytes and what plugins add are this rank's own; the
+  /// rest is the run's and the same on every rank.
   std::vector<Metric> metrics;
   /// Value of the unlabelled metric of that name, or `fallback`.
   [[nodiscard]] double value(const std::string& name, double fallback = 0) const;
@@ -56,6 +58,7 @@ struct RunInfo {
   std::int64_t parameters = 0;
   std::int64_t active_parameters = 0;
   int rank = 0, world_size = 1;
+  int local_rank = 0; ///< among the ranks of this machine
   bool quiet = false; ///< the user asked for silence (--quiet): write nothing to the terminal but what went wrong
   std::vector<std::pair<std::string, std::string>> settings; ///< dotted key and text of the resolved experiment
 };

@@ -56,9 +56,13 @@ struct ParamSpec {
   std::vector<ParamPiece> pieces;         ///< disjoint; at least one
   std::vector<ParamPlacement> placements; ///< empty on one rank
   std::vector<MeshDim> replicated_over;   ///< dimensions over which equal copies exist
-  std::vector<MeshDim> grad_sum_over;     ///< dimensions over which each copy's gradient is a partial sum
-  std::string tied_with; ///< name of the parameter of another stage whose values and summed gradient it shares; else ""
-  bool norm_owner = true; ///< this rank counts it in the global gradient norm
+  /// Of replicated_over, those over which each copy's gradient is a partial sum; over the others it is equal already. The
+  /// host shards optimizer state over them.
+  std::vector<MeshDim> grad_sum_over;
+  /// Name of the parameter of another chunk whose values and summed gradient it shares; else "". Both have one shape, one
+  /// decay class, equal pieces and initial values, and the same placements and reductions.
+  std::string tied_with;
+  bool norm_owner = true; ///< counted in the global gradient norm; false for a tied copy
   DecayClass decay = DecayClass::decay;
   InitSpec init;
   /// How often one backward pass calls GradSink::ready(): once for each operator call that takes the BoundParam, and once
@@ -70,8 +74,10 @@ struct ParamSpec {
 };
 
 enum class BufferUse {
-  state, ///< kept in checkpoints (router bias)
-  counter, ///< integers: zeroed before each step, summed over micro-batches and data ranks, then update_buffers() reads it
+  state, ///< kept in checkpoints, equal on every rank of a pipeline stage (router bias)
+  /// Integers: zeroed before each step, summed over micro-batches and data ranks, then update_buffers() reads it. Equal on
+  /// every tensor rank.
+  counter,
 };
 
 /// A tensor of a stage that is no parameter.

@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <variant>
@@ -78,6 +79,14 @@ class [[nodiscard]] Result {
 
  private:
   std::variant<T, Error> held_;
+};
+
+/// Code::peer_lost as an exception, for collectives inside of code that returns tensors (a stage's forward pass, autograd's
+/// backward): the host's guard turns it into an Error of that code.
+class PeerLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+  ~PeerLost() override;
 };
 
 /// Shorthands: `return invalid("lr is negative", "give a value in [0, 1]");`

@@ -14,7 +14,11 @@ struct Options {
 };
 
 conclave::OptionTable table() {
-  return conclave::OptionTableBuilder<Options>().opt("width", &Options::width).at_least(1).doc("Size of the embedding.").build();
+  return conclave::OptionTableBuilder<Options>()
+      .opt("width", &Options::width)
+      .at_least(1)
+      .doc("Size of the embedding.")
+      .build();
 }
 
 /// A parameter that is one whole tensor of this rank.
@@ -24,6 +28,8 @@ conclave::ParamSpec whole(std::string name, std::vector<std::int64_t> shape) {
   spec.pieces = {{name, shape, box, box}};
   spec.name = std::move(name);
   spec.shape = std::move(shape);
+  // Every data rank has a copy, and the gradient of its own part of the batch.
+  spec.replicated_over = spec.grad_sum_over = {conclave::MeshDim::data};
   return spec;
 }
 
@@ -34,11 +40,13 @@ class BigramStage final : public conclave::Stage {
   /// No allocation here: `check` and `plan` stop after it.
   [[nodiscard]] conclave::StageDescription describe() const override {
     const std::int64_t vocabulary = request_.shape.vocabulary;
-    return {{whole("model.embed_tokens.weight", {vocabulary, width_}), whole("lm_head.weight", {vocabulary, width_})}, {}};
+    return {{whole("model.embed_tokens.weight", {vocabulary, width_}), whole("lm_head.weight", {vocabulary, width_})},
+            {}};
   }
 
   conclave::Status bind(conclave::StageStorage storage) override {
-    if (storage.parameters.size() != 2) return conclave::internal_error("bind() got other parameters than describe() named");
+    if (storage.parameters.size() != 2)
+      return conclave::internal_error("bind() got other parameters than describe() named");
     embedding_ = storage.parameters[0].value;
     head_ = storage.parameters[1].value;
     return {};
@@ -46,7 +54,7 @@ class BigramStage final : public conclave::Stage {
 
   conclave::StageOutput forward(const conclave::StageInput& input) override {
     const conclave::Batch& batch = *input.batch;
-    const at::Tensor hidden = at::embedding(embedding_, batch.tokens); // [B, S, width]
+    const at::Tensor hidden = at::embedding(embedding_, batch.tokens);       // [B, S, width]
     const at::Tensor logits = at::linear(hidden, head_).to(request_.master); // [B, S, V]
     const at::Tensor log_p = at::log_softmax(logits, -1);
     const at::Tensor mask = batch.loss_mask.to(request_.master);
@@ -77,12 +85,16 @@ class BigramStage final : public conclave::Stage {
   bool wants_logits_ = false;
 };
 
-class @CLASS@ final : public conclave::Model {
+class @CLASS @final : public conclave::Model {
  public:
-  @CLASS@(conclave::HostContext&, const Options& options) : options_(options) {}
+  @CLASS @(conclave::HostContext&, const Options& options) : options_(options) {
+  }
 
-  conclave::Result<conclave::ModelSummary> summarize(const conclave::ModelShape& shape, const conclave::Mesh& mesh) const override {
-    if (mesh.world_size() != 1) return conclave::unsupported("@ID@ runs on one rank only", "leave parallel: out");
+  conclave::Result<conclave::ModelSummary> summarize(const conclave::ModelShape& shape, const conclave::Mesh& mesh)
+      const override {
+    if (mesh.world_size() != mesh.size(conclave::MeshDim::data))
+      return conclave::unsupported("@ID@ splits nothing but the batch",
+                                   "set parallel.tensor, pipeline and expert to 1");
     const double parameters = 2.0 * static_cast<double>(shape.vocabulary) * static_cast<double>(options_.width.value);
     conclave::ModelSummary summary;
     summary.parameters = summary.active_parameters = static_cast<std::int64_t>(parameters);
@@ -92,7 +104,8 @@ class @CLASS@ final : public conclave::Model {
   }
 
   conclave::Result<std::unique_ptr<conclave::Stage>> make_stage(const conclave::StageRequest& request) const override {
-    if (request.chunks != 1) return conclave::unsupported("@ID@ has one layer, so one pipeline chunk", "set parallel.pipeline to 1");
+    if (request.chunks != 1)
+      return conclave::unsupported("@ID@ has one layer, so one pipeline chunk", "set parallel.pipeline to 1");
     return std::unique_ptr<conclave::Stage>(std::make_unique<BigramStage>(request, options_.width));
   }
 
@@ -102,6 +115,9 @@ class @CLASS@ final : public conclave::Model {
 
 } // namespace
 
-CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS@, Options>(
-    {.id = "@ID@", .version = "0.1.0", .output_revision = 1, .summary = "Predicts a token from the one before it.", .licence = "MIT"},
-    table()))
+CONCLAVE_PLUGINS(conclave::describe_plugin<@CLASS @, Options>({.id = "@ID@",
+                                                               .version = "0.1.0",
+                                                               .output_revision = 1,
+                                                               .summary = "Predicts a token from the one before it.",
+                                                               .licence = "MIT"},
+                                                              table()))

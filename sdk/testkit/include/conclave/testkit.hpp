@@ -7,7 +7,7 @@
 //
 // What this is: a host that lives in one object, option values without YAML, and instances without an experiment. What
 // this is not: a test framework (use any), or the conformance suite (`conclave plugins check FILE.so`), which is built on
-// it. testkit_data.hpp adds columns and documents, testkit_tensor.hpp batches and bound stages.
+// it. testkit_data.hpp adds columns and documents, testkit_tensor.hpp batches and bound stages, testkit_ranks.hpp ranks.
 //
 // Threading: FakeHost's [any-thread] calls are safe from any thread; the rest is for the test's own thread.
 #pragma once
