@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -193,7 +195,7 @@ void decode_files(const Json& root, Decoder& decoder, Manifest& manifest) {
   }
 }
 
-void decode_tensors(const Json& root, Decoder& decoder, Manifest& manifest) {
+void decode_tensors(const Json& root, ManifestScope scope, Decoder& decoder, Manifest& manifest) {
   const Json& tensors = decoder.object(root, "tensors");
   if (!decoder.good()) return;
   for (const auto& [name, value] : tensors.items()) {
@@ -206,8 +208,9 @@ void decode_tensors(const Json& root, Decoder& decoder, Manifest& manifest) {
       tensor.boxes.push_back(std::move(box));
     }
     if (!decoder.good()) return;
-    if (std::string wrong = check_boxes(tensor.shape, tensor.boxes); !wrong.empty())
-      return decoder.fail("tensor '" + name.substr(0, 100) + "': " + wrong);
+    if (scope == ManifestScope::whole)
+      if (std::string wrong = check_boxes(tensor.shape, tensor.boxes); !wrong.empty())
+        return decoder.fail("tensor '" + name.substr(0, 100) + "': " + wrong);
     manifest.tensors.emplace(name, std::move(tensor));
   }
 }
@@ -278,6 +281,38 @@ std::string check_boxes(const std::vector<std::int64_t>& shape, const std::vecto
   return {};
 }
 
+Status check_all_boxes(const Manifest& manifest) {
+  for (const auto& [name, tensor] : manifest.tensors) {
+    const std::string wrong = check_boxes(tensor.shape, tensor.boxes);
+    if (wrong.empty()) continue;
+    std::set<std::string> files;
+    for (const ManifestBox& box : tensor.boxes) files.insert(box.file);
+    std::string list;
+    for (const std::string& file : files) list += (list.empty() ? " (" : ", ") + file;
+    return internal_error("tensor '" + name + "' of the snapshot: " + wrong + list + (list.empty() ? "" : ")"));
+  }
+  return {};
+}
+
+Status merge_part(Manifest& manifest, Manifest part, std::size_t rank) {
+  const std::string who = "rank " + std::to_string(rank);
+  if (part.step != manifest.step)
+    return internal_error(who + " saves step " + std::to_string(part.step) + ", rank 0 step " +
+                          std::to_string(manifest.step));
+  for (auto& [name, digest] : part.files)
+    if (!manifest.files.emplace(name, std::move(digest)).second)
+      return internal_error(who + " wrote '" + name + "', as another rank did");
+  for (auto& [name, tensor] : part.tensors) {
+    const auto [found, fresh] = manifest.tensors.try_emplace(name, std::move(tensor));
+    if (fresh) continue;
+    ManifestTensor& whole = found->second;
+    if (whole.dtype != tensor.dtype || whole.shape != tensor.shape)
+      return internal_error(who + " and another rank disagree on the type or shape of tensor '" + name + "'");
+    std::move(tensor.boxes.begin(), tensor.boxes.end(), std::back_inserter(whole.boxes));
+  }
+  return {};
+}
+
 Result<std::string> encode_manifest(const Manifest& manifest) {
   Json meta = Json::parse(manifest.meta_json.empty() ? "{}" : manifest.meta_json, nullptr, /*allow_exceptions=*/false);
   if (!meta.is_object()) return internal_error("the checkpoint's meta is not a JSON object");
@@ -311,13 +346,14 @@ Result<std::string> encode_manifest(const Manifest& manifest) {
   return text;
 }
 
-Result<Manifest> decode_manifest(std::string_view text, const std::filesystem::path& path) {
+Result<Manifest> decode_manifest(std::string_view text, const std::filesystem::path& path, ManifestScope scope) {
   Decoder decoder(path);
   if (text.size() < checksum_prefix.size() + checksum_digits || !text.starts_with(checksum_prefix)) {
     decoder.fail("it does not start with its checksum");
     return decoder.error();
   }
-  if (checksum_of(text) != text.substr(checksum_prefix.size(), checksum_digits))
+  std::string checksum = checksum_of(text);
+  if (checksum != text.substr(checksum_prefix.size(), checksum_digits))
     return storage_error("the manifest is damaged: its checksum does not fit", "use another checkpoint", path.string());
   const Json root = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!root.is_object() || decoder.text(root, "format") != format_name) {
@@ -330,9 +366,10 @@ Result<Manifest> decode_manifest(std::string_view text, const std::filesystem::p
         "the checkpoint has schema " + std::to_string(schema) + ", this build reads " + std::to_string(manifest_schema),
         "use the version of conclave that wrote it", path.string());
   Manifest manifest;
+  manifest.checksum = std::move(checksum);
   manifest.step = decoder.size(decoder.member(root, "step"), "step");
   decode_files(root, decoder, manifest);
-  decode_tensors(root, decoder, manifest);
+  decode_tensors(root, scope, decoder, manifest);
   decode_states(root, decoder, manifest);
   manifest.meta_json = decoder.object(root, "meta").dump();
   if (!decoder.good()) return decoder.error();

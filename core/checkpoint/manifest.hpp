@@ -29,6 +29,8 @@ namespace conclave {
 
 inline constexpr const char* manifest_name = "manifest.json";
 inline constexpr int manifest_schema = 1;
+/// Small files that are no tensors lie in this folder of a checkpoint.
+inline constexpr const char* extra_folder = "files/";
 /// A larger one is refused unread.
 inline constexpr std::int64_t manifest_limit = std::int64_t{512} << 20;
 
@@ -59,13 +61,26 @@ struct Manifest {
   std::map<std::string, ManifestTensor> tensors;
   std::map<std::string, std::map<std::string, ManifestState>> states;
   std::string meta_json = "{}";
+  std::string checksum; ///< of the text that it was decoded from
 };
 
 /// Code::internal when a name is not UTF-8 or meta_json is not a JSON object.
 Result<std::string> encode_manifest(const Manifest& manifest);
+/// Of a whole checkpoint, or of one rank's part, whose boxes need not cover their tensors.
+enum class ManifestScope { whole, part };
+
 /// Checks the checksum, then everything that can be checked without the other files: names that stay in the folder, known
-/// dtypes, ranges within their files, boxes within their tensors, disjoint and covering. `path` serves the errors.
-Result<Manifest> decode_manifest(std::string_view text, const std::filesystem::path& path);
+/// dtypes, ranges within their files and, of a whole one, boxes within their tensors, disjoint and covering. `path` serves
+/// the errors.
+Result<Manifest> decode_manifest(std::string_view text, const std::filesystem::path& path,
+                                 ManifestScope scope = ManifestScope::whole);
+
+/// Adds what rank `rank` wrote. Another step, a file that is there already, and tensors that disagree on type or shape are
+/// Code::internal. Whether the boxes are disjoint and cover shows check_boxes() when all parts are there.
+Status merge_part(Manifest& manifest, Manifest part, std::size_t rank);
+
+/// check_boxes() of every tensor; Code::internal, with the tensor and the files of its boxes.
+Status check_all_boxes(const Manifest& manifest);
 
 /// "" when the boxes lie within the shape, are disjoint and cover it, else what is wrong.
 std::string check_boxes(const std::vector<std::int64_t>& shape, const std::vector<ManifestBox>& boxes);

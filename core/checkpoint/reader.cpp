@@ -3,20 +3,17 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <set>
 
+#include "checkpoint/agreement.hpp"
 #include "checkpoint/dtypes.hpp"
 #include "checkpoint/manifest.hpp"
-#include "checkpoint/safetensors.hpp"
 #include "checkpoint/store.hpp"
-#include "checkpoint/verified_files.hpp"
+#include "checkpoint/verification.hpp"
 
 namespace conclave {
 namespace {
 
 using Extents = std::vector<std::int64_t>;
-
-constexpr const char* extra_folder = "files/";
 
 /// The part of a stored box that a request wants, both in coordinates of the global tensor.
 struct Overlap {
@@ -160,42 +157,6 @@ class FolderReader final : public CheckpointReader {
   std::map<std::string, StateMap> states_;
 };
 
-Result<Manifest> read_manifest(const DirectoryHandle& folder) {
-  const std::filesystem::path path = folder.path() / manifest_name;
-  auto opened = folder.open_file(manifest_name);
-  if (!opened.ok()) {
-    Error error = opened.error();
-    error.fix = "name a checkpoint folder: one with a " + std::string(manifest_name);
-    return error;
-  }
-  CONCLAVE_ASSIGN(const std::int64_t size, file_size(*opened, path));
-  if (size > manifest_limit)
-    return storage_error("the manifest is larger than 512 MiB", "use another checkpoint", path.string());
-  std::string text(static_cast<std::size_t>(size), '\0');
-  CONCLAVE_RETURN_IF_ERROR(read_exactly(*opened, path, 0, std::as_writable_bytes(std::span(text.data(), text.size()))));
-  return decode_manifest(text, path);
-}
-
-/// Every range that the manifest names must be one that the safetensors header names too.
-Status check_ranges(const Manifest& manifest, const std::filesystem::path& folder,
-                    const std::map<std::string, std::set<std::pair<std::int64_t, std::string>>>& known) {
-  const auto check = [&](const std::string& file, std::int64_t begin, const std::string& dtype,
-                         const std::string& name) -> Status {
-    const auto found = known.find(file);
-    if (found != known.end() && found->second.contains({begin, dtype})) return {};
-    return storage_error("the manifest and the header of '" + file + "' disagree on '" + name + "'",
-                         "use another checkpoint", folder.string());
-  };
-  for (const auto& [name, tensor] : manifest.tensors)
-    for (const ManifestBox& box : tensor.boxes)
-      CONCLAVE_RETURN_IF_ERROR(check(box.file, box.begin, tensor.dtype, name));
-  for (const auto& [owner, held] : manifest.states)
-    for (const auto& [name, state] : held)
-      if (const auto* array = std::get_if<ManifestArray>(&state))
-        CONCLAVE_RETURN_IF_ERROR(check(array->file, array->begin, array->dtype, owner + "/" + name));
-  return {};
-}
-
 Result<std::map<std::string, StateMap>> read_states(const DirectoryHandle& folder, const Manifest& manifest) {
   std::map<std::string, StateMap> states;
   for (const auto& [owner, held] : manifest.states) {
@@ -219,24 +180,38 @@ Result<std::map<std::string, StateMap>> read_states(const DirectoryHandle& folde
   return states;
 }
 
+/// Rank 0: that all ranks read one manifest.
+Result<std::string> same_manifest(const Result<std::vector<std::string>>& checksums,
+                                  const std::filesystem::path& path) {
+  if (!checksums.ok()) return checksums.error();
+  for (std::size_t rank = 1; rank < checksums->size(); ++rank)
+    if ((*checksums)[rank] != checksums->front())
+      return storage_error("rank " + std::to_string(rank) + " finds another checkpoint there than rank 0",
+                           "keep checkpoints on a file system that all ranks share", path.string());
+  return checksums->front();
+}
+
 } // namespace
 
-Result<std::unique_ptr<CheckpointReader>> open_checkpoint(const std::filesystem::path& path) {
-  CONCLAVE_ASSIGN(DirectoryHandle folder, DirectoryHandle::open(path));
-  CONCLAVE_ASSIGN(Manifest manifest, read_manifest(folder));
-  std::map<std::string, std::set<std::pair<std::int64_t, std::string>>> known;
-  for (const auto& [name, digest] : manifest.files) {
-    CONCLAVE_ASSIGN(const FileHandle file, folder.open_file(name));
-    CONCLAVE_RETURN_IF_ERROR(verify_file(file, path / name, digest));
-    if (!name.ends_with(".safetensors") || name.starts_with(extra_folder)) continue;
-    CONCLAVE_ASSIGN(const SafetensorsLayout layout, read_safetensors(file, path / name));
-    for (const SafetensorsEntry& entry : layout.entries)
-      known[name].emplace(layout.data_begin + entry.begin, entry.dtype);
-  }
-  CONCLAVE_RETURN_IF_ERROR(check_ranges(manifest, path, known));
-  CONCLAVE_ASSIGN(auto states, read_states(folder, manifest));
-  return std::unique_ptr<CheckpointReader>(
-      std::make_unique<FolderReader>(std::move(folder), std::move(manifest), std::move(states)));
+Result<std::unique_ptr<CheckpointReader>> open_checkpoint(const std::filesystem::path& path, Peers* peers) {
+  const Share mine{static_cast<std::size_t>(peers ? peers->rank() : 0),
+                   static_cast<std::size_t>(peers ? peers->size() : 1)};
+  std::string checksum;
+  auto reader = contained("opening a checkpoint", path, [&]() -> Result<std::unique_ptr<CheckpointReader>> {
+    CONCLAVE_ASSIGN(DirectoryHandle folder, DirectoryHandle::open(path));
+    CONCLAVE_ASSIGN(Manifest manifest, read_manifest(folder));
+    CONCLAVE_RETURN_IF_ERROR(verify_contents(folder, manifest, mine));
+    CONCLAVE_ASSIGN(auto states, read_states(folder, manifest));
+    checksum = manifest.checksum;
+    return std::unique_ptr<CheckpointReader>(
+        std::make_unique<FolderReader>(std::move(folder), std::move(manifest), std::move(states)));
+  });
+  if (!peers) return reader;
+  const auto all = gather_results(peers, "checkpoint/open/files",
+                                  reader.ok() ? Result<std::string>(checksum) : Result<std::string>(reader.error()));
+  const auto outcome = leads(peers) ? same_manifest(all, path) : Result<std::string>(std::string());
+  CONCLAVE_RETURN_IF_ERROR(share(peers, "checkpoint/open/outcome", outcome).status());
+  return reader;
 }
 
 } // namespace conclave

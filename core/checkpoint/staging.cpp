@@ -17,7 +17,6 @@ namespace conclave {
 namespace {
 
 constexpr const char* states_file = "states.safetensors";
-constexpr const char* extra_folder = "files/";
 
 /// The tensors of one file, by the entry's name in that file.
 struct Group {
@@ -40,9 +39,11 @@ std::string entry_name(const TensorShard& shard) {
   return name + "]";
 }
 
-std::string numbered(std::size_t index) {
-  char text[64];
-  std::snprintf(text, sizeof text, "tensors-%05zu.safetensors", index + 1);
+/// `tensors-00001.safetensors`, or `tensors-r003-00001.safetensors` where other ranks write into the folder as well.
+std::string file_name(std::optional<int> rank, std::size_t index) {
+  char of_rank[24] = "", text[64];
+  if (rank) std::snprintf(of_rank, sizeof of_rank, "r%03d-", *rank);
+  std::snprintf(text, sizeof text, "tensors-%s%05zu.safetensors", of_rank, index + 1);
   return text;
 }
 
@@ -55,8 +56,8 @@ void wait_for_copies(const std::vector<TensorShard>& tensors) {
   for (const c10::Device& device : devices) c10::impl::VirtualGuardImpl(device.type()).getStream(device).synchronize();
 }
 
-Status add_tensor(const TensorShard& shard, std::int64_t max_file_bytes, std::vector<Group>& groups,
-                  Manifest& manifest) {
+Status add_tensor(const TensorShard& shard, std::int64_t max_file_bytes, std::optional<int> rank,
+                  std::vector<Group>& groups, Manifest& manifest) {
   if (!shard.value.defined()) return internal_error("tensor '" + shard.name + "' of the snapshot has no value");
   const DtypeInfo* info = find_dtype(shard.value.scalar_type());
   if (!info) return internal_error("tensor '" + shard.name + "' has a type that safetensors does not have");
@@ -79,7 +80,7 @@ Status add_tensor(const TensorShard& shard, std::int64_t max_file_bytes, std::ve
     return internal_error("tensor '" + shard.name + "' is twice in the snapshot");
   group.layout.entries.push_back({std::move(name), std::string(info->name), size, 0, 0});
   // `begin` follows when the layout is planned; until then it is the entry's place among its tensor's boxes.
-  found->second.boxes.push_back({offset, size, numbered(groups.size() - 1), 0});
+  found->second.boxes.push_back({offset, size, file_name(rank, groups.size() - 1), 0});
   return {};
 }
 
@@ -137,23 +138,26 @@ Result<StagedSnapshot> Staging::stage(Snapshot snapshot) {
   StagedSnapshot staged;
   Manifest& manifest = staged.manifest;
   manifest.step = snapshot.step;
-  manifest.meta_json = std::move(snapshot.meta_json);
+  if (rank_.value_or(0) == 0) {
+    manifest.meta_json = std::move(snapshot.meta_json);
+  } else {
+    snapshot.states.clear();
+    snapshot.files.clear();
+  }
 
   std::vector<Group> groups;
   bool on_device = false;
   for (const TensorShard& shard : snapshot.tensors) {
-    CONCLAVE_RETURN_IF_ERROR(add_tensor(shard, max_file_bytes_, groups, manifest));
+    CONCLAVE_RETURN_IF_ERROR(add_tensor(shard, max_file_bytes_, rank_, groups, manifest));
     on_device |= !shard.value.device().is_cpu();
   }
-  for (const auto& [name, tensor] : manifest.tensors)
-    if (std::string wrong = check_boxes(tensor.shape, tensor.boxes); !wrong.empty())
-      return internal_error("tensor '" + name + "' of the snapshot: " + wrong);
+  if (!rank_) CONCLAVE_RETURN_IF_ERROR(check_all_boxes(manifest));
 
   for (std::size_t i = 0; i < groups.size(); ++i) {
     Group& group = groups[i];
     group.layout.metadata = {{"format", "conclave-checkpoint"}, {"step", std::to_string(snapshot.step)}};
     StagedFile file;
-    file.name = numbered(i);
+    file.name = file_name(rank_, i);
     CONCLAVE_ASSIGN(file.head, plan_safetensors(group.layout));
     CONCLAVE_ASSIGN(at::Tensor bytes, buffer(i, group.layout.data_bytes, on_device));
     for (const SafetensorsEntry& entry : group.layout.entries) {

@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,17 +36,20 @@ struct StagedSnapshot {
 
 class Staging {
  public:
-  /// A file holds tensors of up to `max_file_bytes`, or one larger tensor.
-  explicit Staging(std::int64_t max_file_bytes) : max_file_bytes_(max_file_bytes) {}
+  /// A file holds tensors of up to `max_file_bytes`, or one larger tensor. `rank` is null on one rank; else it is part of
+  /// the files' names, and a rank other than 0 stages no states, meta and extra files.
+  explicit Staging(std::int64_t max_file_bytes, std::optional<int> rank = std::nullopt)
+      : max_file_bytes_(max_file_bytes), rank_(rank) {}
 
-  /// Returns when every value is in host memory. Boxes of a tensor that disagree on shape or type, overlap, or do not cover
-  /// it are Code::internal, as is a type that safetensors does not have.
+  /// Returns when every value is in host memory. Boxes of a tensor that disagree on shape or type are Code::internal, as is
+  /// a type that safetensors does not have; on one rank also boxes that overlap or do not cover their tensor.
   Result<StagedSnapshot> stage(Snapshot snapshot);
 
  private:
   Result<at::Tensor> buffer(std::size_t index, std::int64_t bytes, bool page_locked);
 
   std::int64_t max_file_bytes_;
+  std::optional<int> rank_;
   std::vector<at::Tensor> buffers_; ///< uint8, one for each file
 };
 

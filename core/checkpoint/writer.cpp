@@ -7,9 +7,12 @@
 #include <cstdio>
 #include <string_view>
 #include <system_error>
+#include <thread>
 
+#include "checkpoint/agreement.hpp"
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/store.hpp"
+#include "checkpoint/verification.hpp"
 #include "io/file_writer.hpp"
 #include "io/folders.hpp"
 
@@ -80,24 +83,16 @@ Status write_files(const StagedSnapshot& staged, const fs::path& folder, Manifes
   return sync_directory(folder);
 }
 
-Status write_and_commit(const StagedSnapshot& staged, const fs::path& temporary, const fs::path& target,
-                        const std::function<Status(std::int64_t step)>& before_commit) {
-  const fs::path directory = target.parent_path();
-  Manifest manifest = staged.manifest;
-  CONCLAVE_RETURN_IF_ERROR(make_directories(temporary));
-  CONCLAVE_RETURN_IF_ERROR(write_files(staged, temporary, manifest));
-  CONCLAVE_ASSIGN(const std::string text, encode_manifest(manifest));
-  CONCLAVE_RETURN_IF_ERROR(rename_path(temporary, target));
-  CONCLAVE_RETURN_IF_ERROR(sync_directory(directory));
-  if (before_commit) CONCLAVE_RETURN_IF_ERROR(before_commit(manifest.step));
-  CONCLAVE_RETURN_IF_ERROR(write_file(target / manifest_temporary, text, Pages::drop).status());
-  CONCLAVE_RETURN_IF_ERROR(rename_path(target / manifest_temporary, target / manifest_name));
-  CONCLAVE_RETURN_IF_ERROR(sync_directory(target));
-  // Not trusted until it has been read back from the disk.
-  CONCLAVE_ASSIGN(const auto reader, open_checkpoint(target));
-  if (reader->step() != manifest.step)
-    return internal_error("the checkpoint just written has another step", target.string());
-  return {};
+/// This rank's files in the folder that rank 0 made; what is not read back from the disk is not trusted.
+Result<Manifest> write_part(const Result<StagedSnapshot>& staged, const fs::path& folder,
+                            const CheckpointStore::Settings& settings) {
+  if (!staged.ok()) return staged.error();
+  if (!leads(settings.peers)) CONCLAVE_RETURN_IF_ERROR(wait_until_shown(folder, settings.shown_within));
+  Manifest manifest = staged->manifest;
+  CONCLAVE_RETURN_IF_ERROR(write_files(*staged, folder, manifest));
+  CONCLAVE_ASSIGN(const DirectoryHandle opened, DirectoryHandle::open(folder));
+  CONCLAVE_RETURN_IF_ERROR(verify_contents(opened, manifest));
+  return manifest;
 }
 
 std::int64_t folder_bytes(const fs::path& folder) {
@@ -130,6 +125,65 @@ class UndoOnExit {
   fs::path target_, replaced_;
 };
 
+/// Rank 0's side of a save, from the empty folder to the committed checkpoint. Until it is told that this is good, its end
+/// undoes what was done.
+class Commit {
+ public:
+  Commit(std::int64_t step, const CheckpointStore::Settings& settings)
+      : settings_(settings),
+        target_(settings.directory / step_folder_name(step)),
+        replaced_(settings.directory / (replaced_prefix + step_folder_name(step))),
+        temporary_(settings.directory / (temporary_prefix + step_folder_name(step))) {}
+
+  Status begin() {
+    CONCLAVE_RETURN_IF_ERROR(remove_tree(temporary_));
+    leftovers_.emplace(temporary_);
+    if (is_there(target_)) {
+      if (is_there(target_ / manifest_name)) {
+        CONCLAVE_RETURN_IF_ERROR(remove_tree(replaced_));
+        CONCLAVE_RETURN_IF_ERROR(rename_path(target_, replaced_));
+      } else {
+        CONCLAVE_RETURN_IF_ERROR(remove_tree(target_));
+      }
+    }
+    undo_.emplace(target_, replaced_);
+    return make_directories(temporary_);
+  }
+
+  /// Commits rank 0's part and the others', as texts in rank order; gives the checkpoint's size in bytes.
+  Result<std::int64_t> finish(Manifest manifest, const std::vector<std::string>& parts) {
+    for (std::size_t rank = 1; rank < parts.size(); ++rank) {
+      CONCLAVE_ASSIGN(Manifest part,
+                      decode_manifest(parts[rank], "part of rank " + std::to_string(rank), ManifestScope::part));
+      CONCLAVE_RETURN_IF_ERROR(merge_part(manifest, std::move(part), rank));
+    }
+    CONCLAVE_RETURN_IF_ERROR(check_all_boxes(manifest));
+    CONCLAVE_ASSIGN(const std::string text, encode_manifest(manifest));
+    CONCLAVE_RETURN_IF_ERROR(rename_path(temporary_, target_));
+    CONCLAVE_RETURN_IF_ERROR(sync_directory(settings_.directory));
+    if (settings_.before_commit) CONCLAVE_RETURN_IF_ERROR(settings_.before_commit(manifest.step));
+    CONCLAVE_RETURN_IF_ERROR(write_file(target_ / manifest_temporary, text, Pages::drop).status());
+    CONCLAVE_RETURN_IF_ERROR(rename_path(target_ / manifest_temporary, target_ / manifest_name));
+    CONCLAVE_RETURN_IF_ERROR(sync_directory(target_));
+    CONCLAVE_ASSIGN(const DirectoryHandle folder, DirectoryHandle::open(target_));
+    CONCLAVE_ASSIGN(const Manifest committed, read_manifest(folder));
+    if (committed.step != manifest.step)
+      return internal_error("the checkpoint just written has another step", target_.string());
+    undo_->keep();
+    leftovers_->keep(); // renamed long ago
+    if (Status removed = remove_tree(replaced_); !removed.ok() && settings_.warn) settings_.warn(removed.error());
+    return folder_bytes(target_);
+  }
+
+  [[nodiscard]] const fs::path& temporary() const { return temporary_; }
+
+ private:
+  const CheckpointStore::Settings& settings_;
+  fs::path target_, replaced_, temporary_;
+  std::optional<RemoveOnExit> leftovers_;
+  std::optional<UndoOnExit> undo_; // the first to go
+};
+
 /// `<n>` of a name that begins with `superseded-<n>-`; 0 for another name.
 std::int64_t superseded_number(std::string_view name) {
   if (!name.starts_with(superseded_prefix)) return 0;
@@ -159,29 +213,50 @@ std::optional<std::int64_t> step_of_folder(const std::string& name) {
   return step_folder_name(step) == name ? std::optional(step) : std::nullopt;
 }
 
-Result<CheckpointEntry> write_checkpoint(const StagedSnapshot& staged, const fs::path& directory,
-                                         const std::function<Status(std::int64_t step)>& before_commit,
-                                         const std::function<void(const Error&)>& note) {
-  const std::string name = step_folder_name(staged.manifest.step);
-  const fs::path target = directory / name;
-  const fs::path temporary = directory / (temporary_prefix + name);
-  const fs::path replaced = directory / (replaced_prefix + name);
-  CONCLAVE_RETURN_IF_ERROR(remove_tree(temporary));
-  RemoveOnExit leftovers(temporary);
-  if (is_there(target)) {
-    if (is_there(target / manifest_name)) {
-      CONCLAVE_RETURN_IF_ERROR(remove_tree(replaced));
-      CONCLAVE_RETURN_IF_ERROR(rename_path(target, replaced));
-    } else {
-      CONCLAVE_RETURN_IF_ERROR(remove_tree(target));
-    }
+Status wait_until_shown(const fs::path& path, std::chrono::milliseconds within) {
+  const auto deadline = std::chrono::steady_clock::now() + within;
+  while (!is_there(path)) {
+    if (std::chrono::steady_clock::now() >= deadline)
+      return storage_error("what rank 0 made there is not seen by this rank",
+                           "keep the run directory on a file system that all ranks share", path.string());
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  UndoOnExit undo(target, replaced);
-  CONCLAVE_RETURN_IF_ERROR(write_and_commit(staged, temporary, target, before_commit));
-  undo.keep();
-  leftovers.keep(); // renamed long ago
-  if (Status removed = remove_tree(replaced); !removed.ok() && note) note(removed.error());
-  return CheckpointEntry{staged.manifest.step, target, folder_bytes(target)};
+  return {};
+}
+
+Result<CheckpointEntry> write_checkpoint(const Result<StagedSnapshot>& staged, std::int64_t step,
+                                         const CheckpointStore::Settings& settings) {
+  constexpr const char* what = "writing a checkpoint";
+  Peers* const peers = settings.peers;
+  std::optional<Commit> commit; // of rank 0
+  Result<std::string> begun = std::string();
+  if (leads(peers)) {
+    commit.emplace(step, settings);
+    begun = contained(what, settings.directory, [&]() -> Result<std::string> {
+      CONCLAVE_RETURN_IF_ERROR(commit->begin());
+      return commit->temporary().filename().string();
+    });
+    if (!begun.ok()) commit.reset();
+  }
+  CONCLAVE_ASSIGN(const std::string folder, share(peers, "checkpoint/save/folder", begun));
+
+  Result<Manifest> part =
+      contained(what, settings.directory, [&] { return write_part(staged, settings.directory / folder, settings); });
+  Result<std::string> text = part.ok() ? Result<std::string>(std::string()) : Result<std::string>(part.error());
+  if (part.ok() && !leads(peers)) text = encode_manifest(*part);
+  const auto parts = gather_results(peers, "checkpoint/save/parts", text);
+
+  Result<std::string> outcome = std::string();
+  if (commit) {
+    outcome = contained(what, settings.directory, [&]() -> Result<std::string> {
+      if (!parts.ok()) return parts.error();
+      CONCLAVE_ASSIGN(const std::int64_t bytes, commit->finish(std::move(part).value(), *parts));
+      return std::to_string(bytes);
+    });
+    commit.reset(); // undoes what did not come to its end, before anybody hears of it
+  }
+  CONCLAVE_ASSIGN(const std::string bytes, share(peers, "checkpoint/save/outcome", outcome));
+  return CheckpointEntry{step, settings.directory / step_folder_name(step), std::stoll(bytes)};
 }
 
 Status remove_checkpoint(const fs::path& folder) {

@@ -12,23 +12,25 @@
 
 #include "conclave/random.hpp"
 #include "unit/checkpoint/fixture.hpp"
+#include "unit/checkpoint/memory_peers.hpp"
 
 namespace conclave::checkpoint_test {
 namespace {
 
 constexpr std::int64_t rows = 2000; ///< of the saver's snapshots
 
-/// The saver in a process of its own; `last` is the newest step that it announced before it was killed.
-std::int64_t save_until_killed(const fs::path& directory, std::int64_t first, std::chrono::microseconds delay) {
+/// The saver of so many ranks in a process of its own; `last` is the newest step that it announced before it was killed.
+std::int64_t save_until_killed(const fs::path& directory, std::int64_t first, int ranks,
+                               std::chrono::microseconds delay) {
   int ends[2];
   if (::pipe(ends) != 0) throw std::runtime_error("pipe");
-  const std::string step = std::to_string(first);
+  const std::string step = std::to_string(first), count = std::to_string(ranks);
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(ends[1], STDOUT_FILENO);
     ::close(ends[0]);
     ::close(ends[1]);
-    ::execl(SAVER, SAVER, directory.c_str(), step.c_str(), nullptr);
+    ::execl(SAVER, SAVER, directory.c_str(), step.c_str(), count.c_str(), nullptr);
     ::_exit(127);
   }
   ::close(ends[1]);
@@ -45,16 +47,19 @@ std::int64_t save_until_killed(const fs::path& directory, std::int64_t first, st
   return last;
 }
 
-using Faults = CheckpointTest;
+class Faults : public CheckpointTest {
+ protected:
+  void kill_at_any_moment(int ranks, std::uint64_t rounds);
+};
 
-TEST_F(Faults, KillAtAnyMomentLeavesAGoodCheckpoint) {
+void Faults::kill_at_any_moment(int ranks, std::uint64_t rounds) {
   const RandomStream random(2024, "kill");
   const fs::path directory = root / "checkpoints";
   std::int64_t first = 1;
   int leftovers = 0;
-  for (std::uint64_t round = 0; round < 30; ++round) {
+  for (std::uint64_t round = 0; round < rounds; ++round) {
     const auto delay = std::chrono::microseconds(random.below(round, 60'000));
-    const std::int64_t announced = save_until_killed(directory, first, delay);
+    const std::int64_t announced = save_until_killed(directory, first, ranks, delay);
     ASSERT_GE(announced, first);
     // A reader that changes nothing finds a good one beside whatever the kill has left ...
     const auto untouched = open_latest_checkpoint(directory, {});
@@ -76,6 +81,10 @@ TEST_F(Faults, KillAtAnyMomentLeavesAGoodCheckpoint) {
   RecordProperty("interrupted_saves", leftovers);
   EXPECT_GT(leftovers, 0) << "no kill met a save: the delays are wrong";
 }
+
+TEST_F(Faults, KillAtAnyMomentLeavesAGoodCheckpoint) { kill_at_any_moment(1, 30); }
+
+TEST_F(Faults, KillAtAnyMomentOfFourRanksLeavesAGoodCheckpoint) { kill_at_any_moment(4, 15); }
 
 /// `store` has a good step 1; a save of `rows` rows must fail, name a path of its folder, and leave only step 1.
 void expect_failed_save(CheckpointStore& store, const fs::path& directory, std::int64_t large) {
@@ -104,6 +113,67 @@ TEST_F(Faults, LimitOnFileSizesIsAnErrorThatLosesNothing) {
   ASSERT_TRUE(store->save(snapshot_of(2, rows)).ok());
   ASSERT_TRUE(store->wait().ok());
   expect_holds(**store->open_latest({}), 2, rows);
+}
+
+/// Three ranks of which each has a row of `small`, and rank 1 also, where told, a tensor of 512 kB.
+Snapshot small_share(int rank, std::int64_t step, bool large) {
+  Snapshot snapshot;
+  snapshot.step = step;
+  snapshot.tensors = {box("small", {3, 4}, {rank, 0}, at::full({1, 4}, static_cast<double>(step)))};
+  if (rank == 1 && large) snapshot.tensors.push_back(whole("large", at::full({rows, 64}, 1.0)));
+  return snapshot;
+}
+
+/// Between the two calls rank 1 has too much to save; every rank is told so, and what was there stays.
+void expect_all_hear_of_it(
+    const fs::path& directory, const testing::Matcher<std::string>& what,
+    const std::function<void()>& begin_failing = [] {}, const std::function<void()>& end_failing = [] {}) {
+  MemoryPeers peers(3);
+  peers.run([&](int rank) {
+    CheckpointStore::Settings settings;
+    settings.directory = directory;
+    settings.peers = peers.at(rank);
+    const auto store = open_checkpoint_store(settings);
+    ASSERT_TRUE(store.ok()) << store.error().render();
+    ASSERT_TRUE((*store)->save(small_share(rank, 1, false)).ok());
+    ASSERT_TRUE((*store)->wait().ok());
+    (void)peers.at(rank)->gather("test/saved", {});
+    if (rank == 0) begin_failing();
+    (void)peers.at(rank)->broadcast("test/failing", {});
+    ASSERT_TRUE((*store)->save(small_share(rank, 2, true)).ok());
+    const Status failed = (*store)->wait();
+    EXPECT_FALSE(failed.ok());
+    if (!failed.ok()) {
+      EXPECT_EQ(failed.error().code, Code::storage);
+      EXPECT_THAT(failed.error().where, testing::HasSubstr("step-00000002/tensors-r00"));
+      EXPECT_THAT(failed.error().what, what);
+      EXPECT_FALSE(failed.error().fix.empty());
+    }
+    EXPECT_EQ((*store)->list().size(), 1u);
+    (void)peers.at(rank)->gather("test/failed", {});
+    if (rank == 0) {
+      EXPECT_EQ(std::distance(fs::directory_iterator(directory), {}), 1);
+      end_failing();
+    }
+    (void)peers.at(rank)->broadcast("test/good again", {});
+    const auto kept = (*store)->open_latest({});
+    ASSERT_TRUE(kept.ok()) << kept.error().render();
+    EXPECT_EQ((*kept)->step(), 1);
+    EXPECT_TRUE(at::equal(read_whole(**kept, "small"), at::full({3, 4}, 1.0)));
+    ASSERT_TRUE((*store)->save(small_share(rank, 3, false)).ok());
+    EXPECT_TRUE((*store)->wait().ok());
+  });
+  EXPECT_TRUE(at::equal(read_whole(**open_checkpoint(directory / "step-00000003"), "small"), at::full({3, 4}, 3.0)));
+}
+
+TEST_F(Faults, LimitOnFileSizesOfOneRankFailsTheSaveOfAll) {
+  struct rlimit before {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const struct rlimit small { 100'000, before.rlim_max };
+  expect_all_hear_of_it(
+      root / "checkpoints", testing::MatchesRegex("rank 1: [^(]*"),
+      [&] { ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0); },
+      [&] { ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0); });
 }
 
 /// A small file system in memory; needs the right to mount.
@@ -139,6 +209,13 @@ TEST_F(Faults, FullDiskIsAnErrorThatLosesNothing) {
   ASSERT_TRUE(store->save(snapshot_of(3)).ok()); // there is room for a small one
   ASSERT_TRUE(store->wait().ok());
   expect_holds(**store->open_latest({}), 3);
+}
+
+TEST_F(Faults, FullDiskOfRanksFailsTheSaveOfAll) {
+  const SmallDisk disk(root / "checkpoints");
+  if (!disk.mounted()) GTEST_SKIP() << "cannot mount a small tmpfs here: " << disk.reason();
+  // Rank 1 fills it, whether alone depends on who came first.
+  expect_all_hear_of_it(root / "checkpoints", testing::MatchesRegex("rank [012]: .*[Nn]o space.*|rank 1: .*"));
 }
 
 TEST_F(Faults, ReadOnlyDiskIsNamedAndCheckpointsStayReadable) {

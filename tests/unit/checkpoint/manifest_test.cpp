@@ -77,6 +77,34 @@ TEST(Manifest, RefusesForgedContent) {
   refused("a negative step", [](Manifest& m) { m.step = -1; });
 }
 
+TEST(Manifest, PartsOfRanksMakeUpOne) {
+  Manifest first = sample(), second = sample();
+  first.tensors["w"].boxes.pop_back();
+  second.tensors["w"].boxes.erase(second.tensors["w"].boxes.begin());
+  second.states.clear();
+  second.files = {{"tensors-00002.safetensors", {1000, std::string(32, 'c')}}};
+  second.tensors["w"].boxes[0].file = "tensors-00002.safetensors";
+  // A part need not cover its tensors; all else is checked as of a whole one.
+  const std::string text = encode_manifest(second).value();
+  EXPECT_FALSE(decode_manifest(text, somewhere).ok());
+  const auto part = decode_manifest(text, somewhere, ManifestScope::part);
+  ASSERT_TRUE(part.ok()) << part.error().render();
+  second.tensors["w"].boxes[0].begin = 940;
+  EXPECT_FALSE(decode_manifest(encode_manifest(second).value(), somewhere, ManifestScope::part).ok());
+
+  Manifest merged = first;
+  EXPECT_FALSE(check_all_boxes(merged).ok());
+  ASSERT_TRUE(merge_part(merged, *part, 1).ok());
+  EXPECT_TRUE(check_all_boxes(merged).ok());
+  EXPECT_EQ(merged.files.size(), 3u);
+  EXPECT_EQ(merged.states.at("host").size(), 2u);
+  EXPECT_TRUE(decode_manifest(encode_manifest(merged).value(), somewhere).ok());
+
+  const Status twice = merge_part(merged, *part, 1);
+  ASSERT_FALSE(twice.ok());
+  EXPECT_THAT(twice.error().what, testing::HasSubstr("rank 1 wrote 'tensors-00002.safetensors'"));
+}
+
 TEST(Manifest, RefusesToEncodeWhatIsNoJson) {
   Manifest manifest = sample();
   manifest.meta_json = "[]";

@@ -232,8 +232,8 @@ TEST_F(Store, ThePolicyIsCalledUnderTheGuard) {
    public:
     [[nodiscard]] bool due(std::int64_t, std::int64_t) const override { return true; }
     [[nodiscard]] std::vector<std::int64_t> retire(std::span<const CheckpointInfo>) const override {
-      const Breadcrumb crumb = current_breadcrumb();
-      seen = std::string(crumb.plugin ? crumb.plugin : "?") + " " + (crumb.call ? crumb.call : "?");
+      const char *plugin = current_breadcrumb().plugin, *call = current_breadcrumb().call;
+      seen = std::string(plugin != nullptr ? plugin : "?") + " " + (call != nullptr ? call : "?");
       throw 7; // no std::exception
     }
     mutable std::string seen;
