@@ -2,8 +2,10 @@
 
 #include "launch/ranks.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -28,11 +30,30 @@ struct Names {
   const char *launcher, *rank, *world, *local_rank, *local_world;
 };
 
+/// This node's tasks from SLURM_STEP_TASKS_PER_NODE, e.g. "4(x2),3" for nodes of 4, 4 and 3; 1 when it does not say.
+int slurm_tasks_here(const EnvironmentLookup& get) {
+  const char* list = get("SLURM_STEP_TASKS_PER_NODE");
+  const char* place = get("SLURM_NODEID");
+  if (list == nullptr || place == nullptr) return 1;
+  int tasks = 1;
+  for (long node = std::strtol(place, nullptr, 10); node >= 0;) {
+    char* at = nullptr;
+    tasks = static_cast<int>(std::strtol(list, &at, 10));
+    node -= at[0] == '(' && at[1] == 'x' ? std::strtol(at + 2, &at, 10) : 1;
+    at += std::strcspn(at, ",");
+    if (*at == '\0') break;
+    list = at + 1;
+  }
+  return tasks;
+}
+
 } // namespace
 
 Result<RankInfo> resolve_ranks(const EnvironmentLookup& get) {
   Names names{};
-  if (get("RANK") != nullptr && get("TORCHELASTIC_RUN_ID") != nullptr)
+  if (get("CONCLAVE_RANK") != nullptr)
+    names = {"conclave", "CONCLAVE_RANK", "CONCLAVE_WORLD_SIZE", "CONCLAVE_LOCAL_RANK", "CONCLAVE_LOCAL_WORLD_SIZE"};
+  else if (get("RANK") != nullptr && get("TORCHELASTIC_RUN_ID") != nullptr)
     names = {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"};
   else if (get("SLURM_STEP_ID") != nullptr && get("SLURM_PROCID") != nullptr)
     names = {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", nullptr};
@@ -49,6 +70,8 @@ Result<RankInfo> resolve_ranks(const EnvironmentLookup& get) {
   CONCLAVE_RETURN_IF_ERROR(read_number(get, names.launcher, names.local_rank, info.local_rank));
   if (names.local_world != nullptr)
     CONCLAVE_RETURN_IF_ERROR(read_number(get, names.launcher, names.local_world, info.local_world_size));
+  else
+    info.local_world_size = slurm_tasks_here(get);
   if (info.world_size < 1 || info.rank >= info.world_size)
     return unsupported(
         "rank " + std::to_string(info.rank) + " of " + std::to_string(info.world_size) + " ranks cannot be",
@@ -82,19 +105,70 @@ Result<Mesh> resolve_mesh(const ParallelSizes& sizes, std::int64_t world_size, s
   if (dense * data > std::numeric_limits<int>::max())
     return invalid(text(dense * data) + " ranks are more than any launcher starts", "lower parallel.*");
 
-  std::array<int, mesh_dim_count> size{}, index{};
-  const auto set = [&](MeshDim dim, std::int64_t count, std::int64_t place) {
+  std::array<int, mesh_dim_count> size{};
+  const auto set = [&](MeshDim dim, std::int64_t count) {
     size[static_cast<std::size_t>(dim)] = static_cast<int>(count);
-    index[static_cast<std::size_t>(dim)] = static_cast<int>(place);
   };
-  const std::int64_t in_stage = rank % folded;
-  set(MeshDim::pipeline, sizes.pipeline, rank / folded);
-  set(MeshDim::data, data, in_stage / sizes.tensor);
-  set(MeshDim::context, 1, 0);
-  set(MeshDim::tensor, sizes.tensor, in_stage % sizes.tensor);
-  set(MeshDim::expert_data, folded / sizes.expert, in_stage / sizes.expert);
-  set(MeshDim::expert, sizes.expert, in_stage % sizes.expert);
-  return Mesh(size, index);
+  set(MeshDim::pipeline, sizes.pipeline);
+  set(MeshDim::data, data);
+  set(MeshDim::context, 1);
+  set(MeshDim::tensor, sizes.tensor);
+  set(MeshDim::expert_data, folded / sizes.expert);
+  set(MeshDim::expert, sizes.expert);
+  return mesh_of(Mesh(size, {}), static_cast<int>(rank));
+}
+
+Mesh mesh_of(const Mesh& sizes, int rank) {
+  std::array<int, mesh_dim_count> size{}, index{};
+  for (std::size_t i = 0; i < mesh_dim_count; ++i) size[i] = sizes.size(static_cast<MeshDim>(i));
+  const auto set = [&index](MeshDim dim, int place) { index[static_cast<std::size_t>(dim)] = place; };
+  const int tensor = sizes.size(MeshDim::tensor), expert = sizes.size(MeshDim::expert);
+  const int folded = sizes.size(MeshDim::data) * tensor, in_stage = rank % folded;
+  set(MeshDim::pipeline, rank / folded);
+  set(MeshDim::data, in_stage / tensor);
+  set(MeshDim::tensor, in_stage % tensor);
+  set(MeshDim::expert_data, in_stage / expert);
+  set(MeshDim::expert, in_stage % expert);
+  return {size, index};
+}
+
+std::vector<int> ranks_over(const Mesh& mesh, std::span<const MeshDim> dims) {
+  const auto named = [dims](MeshDim dim) { return std::find(dims.begin(), dims.end(), dim) != dims.end(); };
+  // In the other view, what a rank differs in follows from the ranks that differ in this one.
+  const bool experts = named(MeshDim::expert_data) || named(MeshDim::expert);
+  const std::array view = experts ? std::array{MeshDim::pipeline, MeshDim::expert_data, MeshDim::expert}
+                                  : std::array{MeshDim::pipeline, MeshDim::data, MeshDim::tensor};
+  std::vector<int> ranks;
+  for (int rank = 0; rank < mesh.world_size(); ++rank) {
+    const Mesh other = mesh_of(mesh, rank);
+    if (std::all_of(view.begin(), view.end(),
+                    [&](MeshDim dim) { return named(dim) || other.index(dim) == mesh.index(dim); }))
+      ranks.push_back(rank);
+  }
+  return ranks;
+}
+
+std::string rank_list(const std::vector<int>& ranks) {
+  std::string text;
+  for (std::size_t first = 0; first < ranks.size();) {
+    std::size_t last = first;
+    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
+    text += (text.empty() ? "" : ", ") + std::to_string(ranks[first]);
+    if (last > first) text += (last == first + 1 ? ", " : "-") + std::to_string(ranks[last]);
+    first = last + 1;
+  }
+  return (ranks.size() == 1 ? "rank " : "ranks ") + text;
+}
+
+std::string seconds_text(std::chrono::milliseconds time) {
+  const auto whole = time.count() / 1000, rest = time.count() % 1000;
+  std::string text = std::to_string(whole);
+  if (rest != 0) {
+    std::string fraction = std::to_string(1000 + rest).substr(1);
+    fraction.erase(fraction.find_last_not_of('0') + 1);
+    text += "." + fraction;
+  }
+  return text + " s";
 }
 
 } // namespace conclave

@@ -1,12 +1,16 @@
 // Which rank of how many this process is, from the launcher's environment.
 //
-// torchrun wins when RANK and TORCHELASTIC_RUN_ID are both set, then a Slurm step (SLURM_STEP_ID; a bare sbatch shell is no
-// step), then Open MPI, else a single rank. A half-set environment is an error that names what is missing.
+// Our own supervisor (CONCLAVE_RANK) wins, since whatever started it has its variables set too; then torchrun when RANK and
+// TORCHELASTIC_RUN_ID are both set, then a Slurm step (SLURM_STEP_ID; a bare sbatch shell is no step), then Open MPI, else a
+// single rank. A half-set environment is an error that names what is missing.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "conclave/mesh.hpp"
 #include "conclave/status.hpp"
@@ -16,7 +20,7 @@ namespace conclave {
 struct RankInfo {
   int rank = 0, world_size = 1;
   int local_rank = 0, local_world_size = 1;
-  std::string launcher = "single"; ///< "torchrun", "srun", "mpirun" or "single"
+  std::string launcher = "single"; ///< "conclave", "torchrun", "srun", "mpirun" or "single"
 };
 
 /// `get` looks up an environment variable and gives null when it is not set.
@@ -35,5 +39,15 @@ struct ParallelSizes {
 /// Sizes that contradict each other are Code::invalid_argument, a world that does not fit them Code::unsupported, both with
 /// the arithmetic.
 Result<Mesh> resolve_mesh(const ParallelSizes& sizes, std::int64_t world_size, std::int64_t rank);
+
+/// The place of another rank in the same arrangement.
+Mesh mesh_of(const Mesh& sizes, int rank);
+/// The ranks that differ from this one in `dims` only, in the order of their numbers. Precondition: as Groups::over.
+std::vector<int> ranks_over(const Mesh& mesh, std::span<const MeshDim> dims);
+
+/// "rank 5", "ranks 0-2, 5"; sorted numbers.
+std::string rank_list(const std::vector<int>& ranks);
+/// "1 s", "0.25 s".
+std::string seconds_text(std::chrono::milliseconds time);
 
 } // namespace conclave

@@ -1,0 +1,6 @@
+// See gloo/context.h.
+#pragma once
+
+namespace gloo::transport {
+class Device;
+}
