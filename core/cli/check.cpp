@@ -33,21 +33,43 @@ void print_summary(const std::string& file, const Experiment& experiment) {
   }
   std::printf("  %s; %s; %s; %s\n", domains.c_str(), experiment.model.id.c_str(), experiment.optimizer.id.c_str(),
               experiment.scheduler.id.c_str());
-  const ParallelSection& parallel = experiment.parallel;
-  if (parallel.tensor > 1 || parallel.pipeline > 1 || parallel.expert > 1 || parallel.data > 1)
-    std::printf("  ranks: pipeline %d x data %s x tensor %d, experts over %d\n", parallel.pipeline,
-                parallel.data == 0 ? "auto" : std::to_string(parallel.data).c_str(), parallel.tensor, parallel.expert);
 }
 
-void execute(const std::string& file, const std::vector<std::string>& overrides, CliContext& context) {
+// One line for each rank of the pipeline, what a GPU there needs by part, and what the whole run needs of storage.
+void print_needs(const Experiment& experiment, const RunNeeds& needs) {
+  if (needs.memory.empty()) return;
+  const std::string capacity =
+      experiment.hardware.gpu_memory > 0 ? " of " + plan::size_text(experiment.hardware.gpu_memory) : "";
+  std::printf("  %d rank%s: %s\n", needs.mesh.world_size(), needs.mesh.world_size() == 1 ? "" : "s",
+              plan::describe(needs.mesh).c_str());
+  std::printf("  memory of a GPU, experts chosen equally often:\n");
+  for (std::size_t rank = 0; rank < needs.memory.size(); ++rank) {
+    const std::string name = needs.memory.size() > 1 ? "pipeline rank " + std::to_string(rank) + ": " : "";
+    std::printf("    %s%s%s\n", name.c_str(), plan::arithmetic(needs.memory[rank]).c_str(), capacity.c_str());
+  }
+  const plan::Memory& most = plan::fullest(needs.memory);
+  if (!most.activations_known) std::printf("    the model does not say what its activations take\n");
+  std::printf("  memory of its host, for checkpoints: %s a rank\n", plan::size_text(most.host_staging).c_str());
+  const plan::Storage& storage = needs.storage;
+  std::printf("  storage: checkpoints of %s x (%" PRId64 " kept + 1 under way) + prepared tokens of up to %s = %s%s\n",
+              plan::size_text(storage.checkpoint).c_str(), storage.kept, plan::size_text(storage.tokens).c_str(),
+              plan::size_text(storage.sum()).c_str(),
+              experiment.hardware.storage > 0 ? (" of " + plan::size_text(experiment.hardware.storage)).c_str() : "");
+}
+
+void execute(const std::string& file, const std::vector<std::string>& overrides, std::int64_t ranks,
+             CliContext& context) {
   Diagnostics diagnostics;
   const auto experiment = load_experiment(file, {overrides}, context.registry(), diagnostics);
+  RunNeeds needs;
   if (experiment) {
-    check_assembled(*experiment, diagnostics);
+    needs = check_assembled(*experiment, diagnostics, ranks);
     add_path_hints(*experiment, diagnostics);
   }
   context.exit_code = report(diagnostics);
-  if (context.exit_code == 0 && experiment) print_summary(file, *experiment);
+  if (context.exit_code != 0 || !experiment) return;
+  print_summary(file, *experiment);
+  print_needs(*experiment, needs);
 }
 
 } // namespace
@@ -55,10 +77,13 @@ void execute(const std::string& file, const std::vector<std::string>& overrides,
 void add_check_verb(CLI::App& app, CliContext& context) {
   auto file = std::make_shared<std::string>();
   auto overrides = std::make_shared<std::vector<std::string>>();
+  auto ranks = std::make_shared<std::int64_t>(0);
   CLI::App* verb = app.add_subcommand("check", "Find every error of an experiment, without running it");
   verb->add_option("file", *file, "The experiment's YAML")->required();
+  verb->add_option("--ranks", *ranks, "Check its layout and memory on so many ranks (default: hardware.gpus)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20));
   verb->add_option("--set", *overrides, "Override one value: a.b.c=value; repeatable")->take_all()->expected(1);
-  verb->callback([file, overrides, &context] { execute(*file, *overrides, context); });
+  verb->callback([file, overrides, ranks, &context] { execute(*file, *overrides, *ranks, context); });
 }
 
 } // namespace conclave

@@ -66,6 +66,7 @@ int run_command_line(int argc, char** argv) {
   std::optional<PluginRegistry> registry;
   CliContext context;
   context.executable = self;
+  context.arguments.assign(argv + 1, argv + argc);
   context.registry = [&]() -> PluginRegistry& {
     if (!registry) {
       PluginRegistry::Settings settings;
@@ -93,6 +94,7 @@ int run_command_line(int argc, char** argv) {
   add_new_plugin_verb(app, context);
   add_prepare_verb(app, context);
   add_export_verb(app, context);
+  add_verify_verb(app, context);
   if (const auto error = unknown_verb(app, argc, argv)) return report(*error);
   try {
     app.parse(argc, argv);

@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "conclave/value.hpp"
 #include "plugin/registry.hpp"
@@ -17,6 +19,7 @@ namespace conclave {
 
 struct CliContext {
   std::filesystem::path executable;
+  std::vector<std::string> arguments;        ///< of this process, without its name
   std::function<PluginRegistry&()> registry; ///< scanned on first use
   bool rescan = false;                       ///< probe plugins again; set before the first use of the registry
   int exit_code = 0;
@@ -30,6 +33,7 @@ void add_plugins_verb(CLI::App& app, CliContext& context);
 void add_new_plugin_verb(CLI::App& app, CliContext& context);
 void add_prepare_verb(CLI::App& app, CliContext& context);
 void add_export_verb(CLI::App& app, CliContext& context);
+void add_verify_verb(CLI::App& app, CliContext& context);
 
 /// Prints a diagnostics list to stderr; returns the exit code of its errors, 0 without any.
 int report(const Diagnostics& diagnostics);

@@ -82,9 +82,26 @@ struct PrecisionSection {
   bool deterministic = false; ///< on a GPU
 };
 
+enum class GradientType { master, bf16 };
+
 struct ParallelSection {
+  bool automatic =
+      false; ///< `parallel: auto`: chosen for the number of ranks (plan/layout.hpp); the degrees below say nothing
   int tensor = 1, pipeline = 1, expert = 1;
-  int data = 0; ///< 0 = auto: what is left of the ranks
+  int data = 0;           ///< 0 = auto: what is left of the ranks
+  int virtual_stages = 1; ///< chunks of the model on each rank of the pipeline
+  bool shard_optimizer = true;
+  GradientType gradients = GradientType::master; ///< type in which gradients travel
+  Bytes bucket = 64'000'000;                     ///< gradients that travel together
+  Seconds timeout = 600;                         ///< for one collective
+  Seconds lost_after = 30;                       ///< without a sign of life, a rank counts as lost
+};
+
+/// What there is to run on. It changes no number; `check` and `parallel: auto` reckon with it. 0: not said.
+struct HardwareSection {
+  int gpus = 0;         ///< ranks, of all machines together
+  Bytes gpu_memory = 0; ///< of one GPU
+  Bytes storage = 0;    ///< for prepared data and checkpoints
 };
 
 struct TrainSection {
@@ -110,6 +127,7 @@ struct Experiment {
   PluginBlock model, optimizer, scheduler, checkpoint;
   PrecisionSection precision;
   ParallelSection parallel;
+  HardwareSection hardware;
   TrainSection train;
   EvaluateSection evaluate;
   std::vector<PluginBlock> monitors;

@@ -127,7 +127,13 @@ Json option_schema(const OptionSpec& spec) {
       schema = or_composed({{"type", "object"}, {"additionalProperties", std::move(element)}});
       break;
     }
-    case OptionType::group: schema = or_composed(object_of(spec.fields)); break;
+    case OptionType::group: {
+      schema = or_composed(object_of(spec.fields));
+      std::string words; // a map or a word such as `auto`
+      for (const std::string& choice : spec.choices) words += "^" + choice + "$|";
+      schema["pattern"] = words + variable;
+      break;
+    }
     case OptionType::plugin: schema = {{"$ref", kind_ref(spec.kind)}}; break;
     default: schema = or_composed(scalar_schema(spec, spec.type));
   }

@@ -206,7 +206,33 @@ OptionTable parallel_table() {
       .affects(Affects::speed)
       .doc("Ranks that split the experts; they are the data and tensor ranks, folded.")
       .custom(data_ranks_spec())
+      .opt("virtual_stages", &ParallelSection::virtual_stages)
+      .range(1, 1024)
+      .affects(Affects::speed)
+      .doc("Chunks of the model on each rank of the pipeline, interleaved: less idle time, more messages.")
+      .opt("shard_optimizer", &ParallelSection::shard_optimizer)
+      .affects(Affects::speed)
+      .doc("Spread masters and optimizer states over the ranks that sum a gradient (ZeRO stage 1).")
+      .choice("gradients", &ParallelSection::gradients,
+              {{"master", GradientType::master}, {"bf16", GradientType::bf16}})
+      .affects(Affects::numerics)
+      .doc("Type in which gradients travel between ranks; master: as they are kept.")
+      .opt("bucket", &ParallelSection::bucket)
+      .at_least(1'000'000)
+      .affects(Affects::speed)
+      .doc("Gradients that travel together while the backward pass goes on.")
+      .opt("timeout", &ParallelSection::timeout)
+      .range(1, 86'400)
+      .affects(Affects::io)
+      .doc("A collective that takes longer ends the run with exit 76.")
+      .opt("lost_after", &ParallelSection::lost_after)
+      .range(1, 86'400)
+      .affects(Affects::io)
+      .doc("A rank that gives no sign of life for so long counts as lost.")
       .validate([](const ParallelSection& p, OptionReport& report) {
+        if (p.virtual_stages > 1 && p.pipeline == 1)
+          report.error("virtual_stages", "interleaves the ranks of a pipeline, and there is one",
+                       "set pipeline above 1, or virtual_stages to 1");
         const std::int64_t ranks = std::int64_t{p.data} * p.tensor;
         if (p.data > 0 && ranks % p.expert != 0)
           report.error("expert",
@@ -214,6 +240,50 @@ OptionTable parallel_table() {
                            std::to_string(p.tensor) + " = " + std::to_string(ranks),
                        "experts are spread over these ranks: give a divisor of " + std::to_string(ranks));
       })
+      .build();
+}
+
+// The degrees as a map, or the word `auto` for all of them.
+OptionSpec parallel_spec() {
+  OptionSpec spec = OptionTableBuilder<Experiment>()
+                        .group("parallel", &Experiment::parallel, parallel_table())
+                        .affects(Affects::speed)
+                        .doc(
+                            "How ranks share the work: degrees, or auto: the model is split only as far as "
+                            "hardware.gpu_memory asks for.")
+                        .build()
+                        .specs()
+                        .front();
+  spec.choices = {"auto"};
+  spec.parse = [as_map = spec.parse](const Value& value, const std::string& key, const OptionSpec& self,
+                                     const BindContext& context, void* object, Diagnostics& diagnostics,
+                                     std::vector<ChildRequest>& children) {
+    if (!value.is_scalar()) return as_map(value, key, self, context, object, diagnostics, children);
+    if (value.text() != "auto")
+      return diagnostics.error(value.where(), key, "expected degrees or auto, found '" + value.text() + "'",
+                               "write auto, or a map such as {tensor: 2}");
+    static_cast<Experiment*>(object)->parallel.automatic = true;
+  };
+  spec.render = [as_map = spec.render](const void* object) {
+    return static_cast<const Experiment*>(object)->parallel.automatic ? std::string("auto") : as_map(object);
+  };
+  return spec;
+}
+
+OptionTable hardware_table() {
+  return OptionTableBuilder<HardwareSection>()
+      .opt("gpus", &HardwareSection::gpus)
+      .range(0, most_ranks)
+      .affects(Affects::naming)
+      .doc("GPUs of all machines together, one rank each; 0: not said.")
+      .opt("gpu_memory", &HardwareSection::gpu_memory)
+      .at_least(0)
+      .affects(Affects::naming)
+      .doc("Memory of one GPU; 0: not said.")
+      .opt("storage", &HardwareSection::storage)
+      .at_least(0)
+      .affects(Affects::naming)
+      .doc("Space for prepared data and checkpoints; 0: not said.")
       .build();
 }
 
@@ -320,8 +390,9 @@ OptionTable build_experiment_table() {
       .custom(plugin_spec("scheduler", "scheduler", true, "The learning rate over the steps."))
       .group("precision", &Experiment::precision, precision_table())
       .doc("Number types.")
-      .group("parallel", &Experiment::parallel, parallel_table())
-      .doc("How ranks share the work.")
+      .custom(parallel_spec())
+      .group("hardware", &Experiment::hardware, hardware_table())
+      .doc("What there is to run on, for `check` and `parallel: auto`.")
       .group("train", &Experiment::train, train_table())
       .required()
       .doc("The steps.")

@@ -61,6 +61,8 @@ Error describe_current_exception(const char* plugin, const char* call) {
     throw;
   } catch (const std::bad_alloc&) {
     return out_of_memory("", where);
+  } catch (const PeerLost& lost) {
+    return {Code::peer_lost, "", lost.what(), ""};
   } catch (const std::exception& problem) {
     const std::string type = thrown_type(), text = first_part(problem.what());
     if (says_out_of_memory(type, text)) return out_of_memory(text, where);

@@ -4,6 +4,7 @@
 // exception into an Error that names the plugin. The callable returns Status, Result<T>, void or a plain value.
 #pragma once
 
+#include <atomic>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -14,24 +15,27 @@
 
 namespace conclave {
 
-/// What the current thread is doing inside a plugin; empty outside.
+/// What the current thread is doing inside a plugin; empty outside. Atomic, because the watchdog reads another thread's.
 struct Breadcrumb {
-  const char* plugin = nullptr;
-  const char* call = nullptr;
+  std::atomic<const char*> plugin = nullptr;
+  std::atomic<const char*> call = nullptr;
 };
 Breadcrumb& current_breadcrumb() noexcept;
 
 class BreadcrumbScope {
  public:
-  BreadcrumbScope(const char* plugin, const char* call) noexcept : previous_(current_breadcrumb()) {
-    current_breadcrumb() = {plugin, call};
+  BreadcrumbScope(const char* plugin, const char* call) noexcept
+      : plugin_(current_breadcrumb().plugin.exchange(plugin, std::memory_order_relaxed)),
+        call_(current_breadcrumb().call.exchange(call, std::memory_order_relaxed)) {}
+  ~BreadcrumbScope() {
+    current_breadcrumb().plugin.store(plugin_, std::memory_order_relaxed);
+    current_breadcrumb().call.store(call_, std::memory_order_relaxed);
   }
-  ~BreadcrumbScope() { current_breadcrumb() = previous_; }
   BreadcrumbScope(const BreadcrumbScope&) = delete;
   BreadcrumbScope& operator=(const BreadcrumbScope&) = delete;
 
  private:
-  Breadcrumb previous_;
+  const char *plugin_, *call_; ///< before
 };
 
 /// An internal error without a remedy is a bug of the plugin it names: gives it the plugin's file and whom to tell. Any

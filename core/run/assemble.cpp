@@ -9,6 +9,7 @@
 
 #include "config/advice.hpp"
 #include "config/block_diagnostic.hpp"
+#include "plan/layout.hpp"
 #include "plugin/guard.hpp"
 #include "run/instantiate.hpp"
 
@@ -138,6 +139,24 @@ ParallelSizes parallel_sizes(const Experiment& experiment) {
 
 namespace {
 
+constexpr std::int64_t usual_vocabulary = 32'000; // where the tokenizer does not say: of the usual order
+
+HostServices::Settings check_services(const Experiment& experiment, Logger& log) {
+  HostServices::Settings settings;
+  settings.log = &log;
+  settings.seed = experiment.seed;
+  settings.phase = Phase::check;
+  return settings;
+}
+
+/// A tokenizer that is not trained yet may know how large its vocabulary will be.
+std::int64_t planned_vocabulary(const Experiment& experiment, const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return usual_vocabulary;
+  const auto size = guard(experiment.data.tokenizer.id.c_str(), "vocabulary_size",
+                          [&]() -> std::int64_t { return tokenizer->vocabulary_size(); });
+  return size.ok() && *size >= 2 ? *size : usual_vocabulary;
+}
+
 /// Makes one plugin for check; null when it could not be made, which is then told.
 template <class K>
 std::shared_ptr<K> probe(const PluginBlock& block, HostServices& host, Diagnostics& diagnostics) {
@@ -163,34 +182,119 @@ Location section_where(const Experiment& experiment, const char* name) {
   return (section != nullptr ? *section : experiment.tree).where();
 }
 
-/// The experiment's layout with the fewest ranks; one rank when it does not fold, which is then told.
-Mesh smallest_mesh(const Experiment& experiment, Diagnostics& diagnostics) {
-  const auto mesh = resolve_mesh(parallel_sizes(experiment), 0, 0);
-  if (mesh.ok()) return *mesh;
-  diagnostics.error(section_where(experiment, "parallel"), "parallel", mesh.error().what, mesh.error().fix);
-  return {};
+/// The layout of that many ranks, or of the fewest that fold; one rank when there is none, which is then told.
+Mesh checked_mesh(const Experiment& experiment, const plan::Subject* subject, std::int64_t ranks,
+                  Diagnostics& diagnostics) {
+  const auto refuse = [&](const Error& error) {
+    diagnostics.error(section_where(experiment, "parallel"), "parallel", error.what, error.fix);
+    return Mesh{};
+  };
+  ParallelSizes sizes = parallel_sizes(experiment);
+  if (experiment.parallel.automatic) {
+    if (ranks == 0 || subject == nullptr) return {};
+    const auto chosen = plan::choose_layout(*subject, ranks);
+    if (!chosen.ok()) return refuse(chosen.error());
+    sizes = *chosen;
+  }
+  const auto mesh = resolve_mesh(sizes, ranks, 0);
+  return mesh.ok() ? *mesh : refuse(mesh.error());
+}
+
+/// What to change when a rank's memory does not fit.
+std::string how_to_save(const Experiment& experiment, const plan::Memory& memory) {
+  const bool state = memory.weights + memory.gradients + memory.optimizer > experiment.hardware.gpu_memory / 2;
+  std::string fix = state ? "more ranks, with a higher parallel.expert, parallel.pipeline or parallel.tensor" : "";
+  const auto add = [&fix](const char* way) { fix += (fix.empty() ? "" : "; ") + std::string(way); };
+  if (!experiment.train.recompute) add("train.recompute: true");
+  if (experiment.train.micro_batch != 1) add("a smaller train.micro_batch");
+  if (!state) add("a higher parallel.tensor");
+  return fix;
+}
+
+void check_memory(const Experiment& experiment, const RunNeeds& needs, Diagnostics& diagnostics) {
+  const std::int64_t capacity = experiment.hardware.gpu_memory;
+  if (capacity == 0 || needs.memory.empty()) return;
+  const plan::Memory& most = plan::fullest(needs.memory);
+  const std::int64_t sum = most.sum() + plan::outside_allocator;
+  const Location where = section_where(experiment, "hardware");
+  const int ranks = needs.mesh.world_size();
+  const std::string layout =
+      std::to_string(ranks) + (ranks == 1 ? " rank (" : " ranks (") + plan::describe(needs.mesh) + ")";
+  if (sum > capacity)
+    diagnostics.error(
+        where, "hardware.gpu_memory",
+        "a GPU has " + plan::size_text(capacity) + ", and on " + layout + " one needs " + plan::arithmetic(most),
+        how_to_save(experiment, most));
+  else if (static_cast<double>(sum) > 0.95 * static_cast<double>(capacity))
+    diagnostics.hint(where, "hardware.gpu_memory",
+                     "of " + plan::size_text(capacity) + " on " + layout + ", " + plan::size_text(sum) +
+                         " are needed: little is left for gaps in the allocator and unevenly chosen experts",
+                     how_to_save(experiment, most));
+}
+
+void check_storage(const Experiment& experiment, const plan::Storage& storage, Diagnostics& diagnostics) {
+  const std::int64_t capacity = experiment.hardware.storage;
+  if (capacity == 0 || storage.sum() <= capacity) return;
+  diagnostics.error(section_where(experiment, "hardware"), "hardware.storage",
+                    "there are " + plan::size_text(capacity) + ", and the run needs checkpoints of " +
+                        plan::size_text(storage.checkpoint) + " x (" + std::to_string(storage.kept) +
+                        " kept + 1 under way) + prepared tokens of up to " + plan::size_text(storage.tokens) + " = " +
+                        plan::size_text(storage.sum()),
+                    "keep fewer checkpoints, or use more storage");
+}
+
+/// Memory and storage of the subject on the mesh; both empty when a plugin cannot say, which is then told. Memory is
+/// held against a GPU's unless the layout waits for the number of ranks.
+void add_needs(const plan::Subject& subject, const CheckpointPolicy* policy, bool layout_known, RunNeeds& needs,
+               Diagnostics& diagnostics) {
+  const Experiment& experiment = *subject.experiment;
+  const auto tell = [&](const Error& error) {
+    const bool plugin = error.code == Code::internal;
+    diagnostics.add(
+        plugin ? diagnostic_of(error, experiment.model)
+               : Diagnostic{Severity::error, section_where(experiment, "parallel"), "parallel", error.what, error.fix});
+  };
+  auto memory = plan::plan_memory(subject, needs.mesh);
+  if (!memory.ok()) return tell(memory.error());
+  const auto storage = plan::plan_storage(subject, policy);
+  if (!storage.ok()) return tell(storage.error());
+  needs.memory = std::move(memory).value();
+  needs.storage = *storage;
+  if (layout_known) check_memory(experiment, needs, diagnostics);
+  check_storage(experiment, needs.storage, diagnostics);
 }
 
 } // namespace
 
-void check_assembled(const Experiment& experiment, Diagnostics& diagnostics) {
+Result<ParallelSizes> layout_for(const Experiment& experiment, std::int64_t ranks) {
+  if (!experiment.parallel.automatic) return parallel_sizes(experiment);
   Logger log(true);
-  HostServices::Settings settings;
-  settings.log = &log;
-  settings.seed = experiment.seed;
-  settings.phase = Phase::check;
-  HostServices host(std::move(settings));
+  HostServices host(check_services(experiment, log));
+  CONCLAVE_ASSIGN(const auto model, instantiate<Model>(experiment.model, contexts(host)));
+  CONCLAVE_ASSIGN(const auto optimizer, instantiate<Optimizer>(experiment.optimizer, contexts(host)));
+  CONCLAVE_ASSIGN(const auto tokenizer, instantiate<Tokenizer>(experiment.data.tokenizer, contexts(host)));
+  plan::Subject subject{&experiment, model.get(), {}, {}};
+  CONCLAVE_ASSIGN(subject.optimizer,
+                  guard(experiment.optimizer.id.c_str(), "traits", [&] { return optimizer->traits(); }));
+  subject.shape = {planned_vocabulary(experiment, tokenizer.get()), experiment.data.length.max};
+  return plan::choose_layout(subject, ranks);
+}
+
+RunNeeds check_assembled(const Experiment& experiment, Diagnostics& diagnostics, std::int64_t ranks) {
+  Logger log(true);
+  HostServices host(check_services(experiment, log));
 
   for (const DomainSection& domain : experiment.data.domains) probe<Source>(domain.source, host, diagnostics);
   for (const PluginBlock& block : experiment.data.filters) probe<Filter>(block, host, diagnostics);
   for (const PluginBlock& block : experiment.monitors) probe<Monitor>(block, host, diagnostics);
-  probe<Tokenizer>(experiment.data.tokenizer, host, diagnostics);
-  probe<CheckpointPolicy>(experiment.checkpoint, host, diagnostics);
+  const auto tokenizer = probe<Tokenizer>(experiment.data.tokenizer, host, diagnostics);
+  const auto policy = probe<CheckpointPolicy>(experiment.checkpoint, host, diagnostics);
 
   AdviceInput input;
   input.total_steps = experiment.train.steps;
   input.clip_grad_norm = experiment.train.clip_grad_norm;
-  if (const auto optimizer = probe<Optimizer>(experiment.optimizer, host, diagnostics))
+  const auto optimizer = probe<Optimizer>(experiment.optimizer, host, diagnostics);
+  if (optimizer)
     input.peak_learning_rate = ask(experiment.optimizer, "peak_learning_rate", diagnostics, [&] {
                                  return optimizer->peak_learning_rate();
                                }).value_or(input.peak_learning_rate);
@@ -198,20 +302,27 @@ void check_assembled(const Experiment& experiment, Diagnostics& diagnostics) {
     input.warmup_steps = ask(experiment.scheduler, "warmup_steps", diagnostics, [&] {
                            return scheduler->warmup_steps({experiment.train.steps, input.peak_learning_rate});
                          }).value_or(input.warmup_steps);
-  const Mesh mesh = smallest_mesh(experiment, diagnostics);
-  if (mesh.world_size() > 1)
-    diagnostics.hint(section_where(experiment, "parallel"), "parallel",
-                     "this layout needs at least " + std::to_string(mesh.world_size()) +
-                         " ranks, and `run` of this version trains on one",
-                     "to run it here, set every degree to 1");
-  if (const auto model = probe<Model>(experiment.model, host, diagnostics)) {
-    // The vocabulary is the tokenizer's, known after prepare; a typical size serves for the order of magnitude.
-    const ModelShape shape{32'000, experiment.data.length.max};
-    if (const auto summary =
-            ask(experiment.model, "summarize", diagnostics, [&] { return model->summarize(shape, mesh); }))
-      input.parameters = summary->parameters;
+
+  RunNeeds needs;
+  const auto model = probe<Model>(experiment.model, host, diagnostics);
+  plan::Subject subject{&experiment, model.get(), {}, {}};
+  subject.shape = {planned_vocabulary(experiment, tokenizer.get()), experiment.data.length.max};
+  if (optimizer)
+    subject.optimizer = ask(experiment.optimizer, "traits", diagnostics, [&] {
+                          return optimizer->traits();
+                        }).value_or(subject.optimizer);
+  const std::size_t errors_before = diagnostics.error_count();
+  const std::int64_t known_ranks = ranks > 0 ? ranks : experiment.hardware.gpus;
+  needs.mesh = checked_mesh(experiment, model && optimizer ? &subject : nullptr, known_ranks, diagnostics);
+  if (model) {
+    const auto summary =
+        ask(experiment.model, "summarize", diagnostics, [&] { return model->summarize(subject.shape, needs.mesh); });
+    if (summary) input.parameters = summary->parameters;
+    if (summary && optimizer && diagnostics.error_count() == errors_before)
+      add_needs(subject, policy.get(), known_ranks > 0 || !experiment.parallel.automatic, needs, diagnostics);
   }
   add_advice(input, experiment, diagnostics);
+  return needs;
 }
 
 } // namespace conclave

@@ -16,6 +16,8 @@
 #include "data/loader.hpp"
 #include "data/prepare.hpp"
 #include "launch/ranks.hpp"
+#include "plan/memory.hpp"
+#include "plan/storage.hpp"
 #include "run/host_services.hpp"
 #include "run/observer.hpp"
 
@@ -42,11 +44,25 @@ Result<TrainPlugins> assemble_training(const Experiment& experiment, HostService
 Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& experiment, HostServices& host, int rank,
                                                          int local_rank);
 
-/// The degrees of `parallel`, as resolve_mesh() takes them.
+/// The degrees of `parallel`, as resolve_mesh() takes them; not of `parallel: auto`.
 ParallelSizes parallel_sizes(const Experiment& experiment);
 
-/// Makes every plugin of the experiment in the check phase and reports what does not work: factories that refuse, a layout
-/// that does not fold, a model that does not fit its shape or layout. Then the advice on warm-up, learning rate and clip.
-void check_assembled(const Experiment& experiment, Diagnostics& diagnostics);
+/// The same for that many ranks; `parallel: auto` is chosen for them (plan/layout.hpp) by plugins made in the check
+/// phase. Every rank gets the same answer.
+Result<ParallelSizes> layout_for(const Experiment& experiment, std::int64_t ranks);
+
+/// What a run would need, as far as it can be known before.
+struct RunNeeds {
+  Mesh mesh;
+  std::vector<plan::Memory> memory; ///< by rank of the pipeline; empty when it is not known
+  plan::Storage storage;
+};
+
+/// Makes every plugin of the experiment in the check phase and reports what does not work: factories that refuse, a
+/// layout that does not fold, a model that does not fit its shape or layout, memory or storage that `hardware` does not
+/// have. Then the advice on warm-up, learning rate and clip.
+///
+/// `ranks`: how many; 0: hardware.gpus, or where that is not said the fewest that the layout needs.
+RunNeeds check_assembled(const Experiment& experiment, Diagnostics& diagnostics, std::int64_t ranks = 0);
 
 } // namespace conclave

@@ -25,7 +25,8 @@ std::vector<std::string> closing_words(const ClosingFacts& facts) {
   const std::string experiment = shell_word(facts.experiment) + overrides;
   if (!facts.finished) {
     const std::string device = facts.device == "auto" ? "" : " --device " + facts.device;
-    return {program + " run " + experiment + device + " --run-dir " + run + " --resume"};
+    const std::string ranks = facts.ranks > 1 ? " --ranks " + std::to_string(facts.ranks) : "";
+    return {program + " run " + experiment + device + ranks + " --run-dir " + run + " --resume"};
   }
   std::vector<std::string> commands;
   if (facts.exports) commands.push_back(program + " export " + run + " --to hf " + run + "/hf");

@@ -13,6 +13,7 @@ struct ClosingFacts {
   std::string experiment;             ///< the file, as the user named it
   std::vector<std::string> overrides; ///< values of --set, in order
   std::string device;                 ///< value of --device
+  int ranks = 0;                      ///< value of --ranks; 0: another launcher started the ranks, or there is one
   std::filesystem::path run_directory;
   bool finished = false;    ///< all steps are done
   bool exports = false;     ///< the model has a Hugging Face form

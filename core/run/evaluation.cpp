@@ -11,9 +11,26 @@
 
 namespace conclave {
 
+namespace {
+
+/// A batch of that shape in which nothing counts.
+data::HostStep without_tokens(data::HostStep step) {
+  step.global_loss_tokens = step.global_sequences = 0;
+  for (data::HostMicroBatch& micro : step.micro_batches) {
+    std::fill(micro.loss_mask.begin(), micro.loss_mask.end(), std::uint8_t{0});
+    std::fill(micro.labels.begin(), micro.labels.end(), 0);
+    micro.token_mask.assign(micro.loss_mask.size(), 0);
+  }
+  return step;
+}
+
+} // namespace
+
 Evaluation Evaluation::make(const Experiment& experiment, const std::shared_ptr<const data::TokenStore>& store,
-                            Logger& log) {
+                            const Mesh& mesh, Logger& log) {
   Evaluation evaluation;
+  evaluation.data_rank_ = mesh.index(MeshDim::data);
+  evaluation.data_ranks_ = mesh.size(MeshDim::data);
   evaluation.store_ = store;
   evaluation.batches_ = experiment.evaluate.batches;
   if (evaluation.batches_ == 0) return evaluation;
@@ -39,8 +56,12 @@ Result<EvaluationReport> Evaluation::run(StepEngine& engine, std::int64_t step, 
     const std::int64_t batches = std::min(plan->batches(), batches_);
     double nll = 0;
     std::int64_t tokens = 0;
-    for (std::int64_t batch = 0; batch < batches; ++batch) {
-      CONCLAVE_ASSIGN(const auto sums, engine.evaluate(plan->build(batch)));
+    for (std::int64_t first = 0; first < batches; first += data_ranks_) {
+      // The data ranks take turns, so what is evaluated does not depend on their number. All take part in every round: the
+      // experts of one may be needed by another.
+      const std::int64_t batch = first + data_rank_;
+      CONCLAVE_ASSIGN(const auto sums,
+                      engine.evaluate(batch < batches ? plan->build(batch) : without_tokens(plan->build(0))));
       nll += sums.nll[domain];
       tokens += sums.tokens[domain];
     }

@@ -51,9 +51,9 @@ struct Logger::Impl {
   spdlog::logger log{"conclave"};
 };
 
-Logger::Logger(bool quiet, int rank) : impl_(std::make_unique<Impl>()) {
+Logger::Logger(bool quiet, int rank, bool named) : impl_(std::make_unique<Impl>()) {
   auto console = std::make_shared<ConsoleSink>();
-  console->set_pattern("%v");
+  console->set_pattern(rank != 0 && named ? "[rank " + std::to_string(rank) + "] %v" : "%v");
   console->set_level(quiet || rank != 0 ? spdlog::level::warn : spdlog::level::info);
   impl_->log.sinks().push_back(console);
   impl_->log.set_level(spdlog::level::debug);

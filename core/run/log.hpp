@@ -14,8 +14,9 @@ namespace conclave {
 
 class Logger {
  public:
-  /// Console only; `quiet` keeps info lines off it, warnings and errors stay.
-  explicit Logger(bool quiet, int rank = 0);
+  /// Console only; `quiet` keeps info lines off it, warnings and errors stay. Of other ranks than 0 only these are shown, with
+  /// `[rank n]` before them where `named`.
+  explicit Logger(bool quiet, int rank = 0, bool named = true);
   ~Logger();
   Logger(const Logger&) = delete;
   Logger& operator=(const Logger&) = delete;

@@ -173,6 +173,8 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
                 {"device", attempt.device},
                 {"arithmetic", attempt.arithmetic},
                 {"layout", layout(attempt.mesh)},
+                {"ranks", attempt.mesh.world_size()},
+                {"launcher", attempt.launcher},
                 {"operators", attempt.operators},
                 {"versions",
                  {{"conclave", CONCLAVE_BUILD_SDK_VERSION},
@@ -185,6 +187,31 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
   if (!attempt.resumed_from.empty()) entry["resumed_from"] = attempt.resumed_from;
   if (!attempt.allowed_changes.empty()) entry["allowed_changes"] = attempt.allowed_changes;
   record["attempts"].push_back(std::move(entry));
+  return write_file_atomically(path_ / "record.json", to_text(record, 2));
+}
+
+std::unique_ptr<RunDirectory> RunDirectory::join(const fs::path& path, std::int64_t attempt) {
+  std::unique_ptr<RunDirectory> self(new RunDirectory());
+  self->path_ = path;
+  self->attempt_ = attempt;
+  return self;
+}
+
+Status RunDirectory::write_cost(const SentByGroup& sent, std::int64_t steps, std::int64_t peak_memory) {
+  json record;
+  {
+    std::ifstream in(path_ / "record.json");
+    record = json::parse(in, nullptr, false);
+  }
+  if (!record.is_object() || !record["attempts"].is_array() || record["attempts"].empty())
+    return storage_error("record.json was changed while the run went on", "", path_.string());
+  json groups = json::object();
+  for (const auto& [group, traffic] : sent)
+    for (std::size_t kind = 0; kind < collective_count; ++kind)
+      if (traffic.calls[kind] > 0)
+        groups[group][to_string(static_cast<Collective>(kind))] = {{"calls", traffic.calls[kind]},
+                                                                   {"bytes", traffic.bytes[kind]}};
+  record["attempts"].back()["cost"] = {{"steps", steps}, {"sent", std::move(groups)}, {"peak_memory", peak_memory}};
   return write_file_atomically(path_ / "record.json", to_text(record, 2));
 }
 

@@ -25,6 +25,7 @@
 #include "data/report.hpp"
 #include "plugin/registry.hpp"
 #include "run/run_lock.hpp"
+#include "run/step_record.hpp"
 
 namespace conclave {
 
@@ -35,6 +36,7 @@ struct AttemptRecord {
   std::string arithmetic;                                     ///< instruction set and threads
   std::vector<std::pair<std::string, std::string>> operators; ///< operator, implementation
   Mesh mesh;
+  std::string launcher;                                             ///< who started the ranks
   std::string resumed_from;                                         ///< checkpoint path; "" for a fresh start
   std::vector<std::pair<std::string, std::string>> allowed_changes; ///< key: "old -> new" under --allow-change
 };
@@ -45,6 +47,8 @@ class RunDirectory {
   /// one that another process holds, and one with checkpoints unless `resume`.
   static Result<std::unique_ptr<RunDirectory>> open(const Experiment& experiment, const std::filesystem::path& chosen,
                                                     const std::filesystem::path& root, bool resume);
+  /// The folder that rank 0 opened, on another rank: no lock, and nothing is made.
+  static std::unique_ptr<RunDirectory> join(const std::filesystem::path& path, std::int64_t attempt);
   ~RunDirectory();
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
@@ -54,6 +58,8 @@ class RunDirectory {
 
   /// Writes experiment/, resolved.yaml and this attempt's entry of record.json.
   Status write_record(const Experiment& experiment, const PluginRegistry& registry, const AttemptRecord& attempt);
+  /// Adds to this attempt's entry what rank 0 sent in its steps, by group and collective, and its peak memory.
+  Status write_cost(const SentByGroup& sent, std::int64_t steps, std::int64_t peak_memory);
   Status write_data_report(const data::PrepareReport& report);
   /// `step`: batches seen when it ended.
   Status write_exit(int rank, int code, const std::string& reason, std::int64_t step);

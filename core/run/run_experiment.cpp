@@ -12,15 +12,20 @@
 #include <cstdlib>
 
 #include "checkpoint/store.hpp"
+#include "conclave/build_info.hpp"
 #include "conclave/ops/backends.hpp"
 #include "launch/ranks.hpp"
+#include "plan/memory.hpp"
 #include "plugin/guard.hpp"
 #include "run/assemble.hpp"
 #include "run/closing_words.hpp"
+#include "run/cluster.hpp"
 #include "run/evaluation.hpp"
+#include "run/peak_memory.hpp"
 #include "run/prepare_progress.hpp"
 #include "run/resume.hpp"
 #include "run/run_directory.hpp"
+#include "run/step_record.hpp"
 #include "run/stop_signal.hpp"
 #include "run/training_loop.hpp"
 
@@ -63,13 +68,20 @@ std::string place_of(const Experiment& experiment, const std::string& where) {
 
 class Run {
  public:
-  Run(const Experiment& experiment, PluginRegistry& registry, const RunRequest& request)
-      : experiment_(experiment), registry_(registry), request_(request), log_(request.quiet), trace_(request.trace) {}
+  Run(const Experiment& experiment, PluginRegistry& registry, const RunRequest& request, const Result<RankInfo>& ranks)
+      : experiment_(experiment),
+        registry_(registry),
+        request_(request),
+        ranks_(ranks),
+        log_(request.quiet, ranks.ok() ? ranks->rank : 0, ranks.ok() ? ranks->launcher != "conclave" : false),
+        trace_(request.trace, request.trace_steps) {}
 
   int execute() {
     auto outcome = caught_phases();
     int code = 0;
     std::string reason = "done";
+    if (!outcome.ok() && outcome.error().code == Code::peer_lost && cluster_ != nullptr)
+      outcome = cluster_->explain(outcome.error());
     if (!outcome.ok()) {
       Error error = blame_library(outcome.error(), registry_.file_of(outcome.error().where).string());
       error.where = place_of(experiment_, error.where);
@@ -83,15 +95,18 @@ class Run {
       if (!outcome.value().reason.empty()) reason = outcome.value().reason;
       if (!outcome.value().finished) log_.write(code == 75 ? LogLevel::info : LogLevel::error, {}, reason);
     }
+    if (code != 0 && code != 75 && cluster_ != nullptr) cluster_->leave(code, reason); // before anybody waits for us
     // A checkpoint may still be on its way, and it has rows to flush.
     if (checkpoints_ != nullptr)
       if (const Status written = checkpoints_->wait(); !written.ok()) log_.warning(written.error().render());
     if (observer_ != nullptr) observer_->finish(code);
+    const int rank = cluster_ != nullptr ? cluster_->rank() : 0;
     if (directory_ != nullptr) {
-      if (trace_.on()) static_cast<void>(trace_.write(directory_->path() / "trace.0.json", 0));
-      static_cast<void>(directory_->write_exit(0, code, reason, step_)); // the run's own outcome matters more
-      if (!request_.prepare_only && outcome.ok()) say_closing_words(outcome.value(), code);
+      write_trace(rank, outcome.ok());
+      static_cast<void>(directory_->write_exit(rank, code, reason, step_)); // the run's own outcome matters more
+      if (!request_.prepare_only && outcome.ok() && rank == 0) say_closing_words(outcome.value(), code);
     }
+    if (cluster_ != nullptr) cluster_->leave(code, reason);
     log_.flush();
     return code;
   }
@@ -107,55 +122,110 @@ class Run {
   }
 
   Result<LoopOutcome> phases() {
-    CONCLAVE_ASSIGN(const RankInfo ranks,
-                    resolve_ranks([](const char* name) -> const char* { return std::getenv(name); }));
-    CONCLAVE_RETURN_IF_ERROR(check_ranks(ranks));
+    CONCLAVE_RETURN_IF_ERROR(ranks_.status());
     CONCLAVE_ASSIGN(stop_, StopSignal::install());
-    if (!request_.prepare_only) CONCLAVE_RETURN_IF_ERROR(open_directory());
+    if (request_.prepare_only) {
+      make_services();
+      CONCLAVE_RETURN_IF_ERROR(prepare_data());
+      LoopOutcome done;
+      done.finished = true;
+      return done;
+    }
+    CONCLAVE_RETURN_IF_ERROR(join_cluster());
+    CONCLAVE_RETURN_IF_ERROR(open_directory());
+    make_services();
+    // A machine without what the run needs is told of before hours of preparation.
+    CONCLAVE_RETURN_IF_ERROR(open_this_device());
+    CONCLAVE_RETURN_IF_ERROR(prepare_on_all());
+    CONCLAVE_RETURN_IF_ERROR(build_engine());
+    CONCLAVE_RETURN_IF_ERROR(resume());
+    CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("monitors", start_monitors()));
+    return train();
+  }
 
+  /// Meets the other ranks, and makes sure that all of them mean the same run.
+  Status join_cluster() {
+    Cluster::Settings settings;
+    settings.ranks = *ranks_;
+    CONCLAVE_ASSIGN(const ParallelSizes sizes, layout_for(experiment_, ranks_->world_size));
+    CONCLAVE_ASSIGN(settings.mesh, resolve_mesh(sizes, ranks_->world_size, ranks_->rank));
+    settings.timeout = std::chrono::duration<double>(experiment_.parallel.timeout.value);
+    settings.lost_after = std::chrono::duration<double>(experiment_.parallel.lost_after.value);
+    settings.log = &log_;
+    settings.give_up = [this](const Error& error) { give_up(error); };
+    CONCLAVE_ASSIGN(cluster_, Cluster::join(std::move(settings)));
+    if (cluster_->alone()) return {};
+    CONCLAVE_RETURN_IF_ERROR(cluster_->agree(
+        "the build of Conclave",
+        std::string(CONCLAVE_BUILD_SDK_VERSION) + " " + CONCLAVE_BUILD_SDK_HASH + " " + CONCLAVE_BUILD_TORCH));
+    for (const auto& [id, sha256] : plugin_hashes(experiment_, registry_))
+      CONCLAVE_RETURN_IF_ERROR(cluster_->agree("the plugin " + id, sha256));
+    CONCLAVE_RETURN_IF_ERROR(cluster_->agree("the experiment", experiment_.hash));
+    return cluster_->agree("what the command line asks for", std::string(request_.resume ? "resume " : "") +
+                                                                 request_.resume_path.string() + " " +
+                                                                 std::to_string(request_.stop_after));
+  }
+
+  /// On the watchdog's thread, when this rank hangs in something and another one is lost.
+  void give_up(const Error& error) {
+    log_.write(LogLevel::error, {}, error.render());
+    if (directory_ != nullptr)
+      static_cast<void>(directory_->write_exit(cluster_->rank(), exit_code(error.code), error.render(), step_));
+    log_.flush();
+  }
+
+  void make_services() {
     HostServices::Settings services;
     services.log = &log_;
     services.seed = experiment_.seed;
     services.phase = Phase::prepare;
+    if (cluster_ != nullptr) services.mesh = cluster_->mesh();
     services.worker_threads =
         experiment_.data.workers > 0 ? experiment_.data.workers : static_cast<int>(std::thread::hardware_concurrency());
     services.cache = default_cache_directory() / "plugins";
     services.scratch = directory_ != nullptr ? directory_->path() / "scratch" : default_cache_directory() / "scratch";
     services.stop = stop_->token();
     host_ = std::make_unique<HostServices>(std::move(services));
+  }
 
-    if (request_.prepare_only) {
-      CONCLAVE_RETURN_IF_ERROR(prepare_data());
-      LoopOutcome done;
-      done.finished = true;
-      return done;
-    }
-    // A machine without what the run needs is told of before hours of preparation.
-    CONCLAVE_ASSIGN(device_, open_device(request_.device, ranks.local_rank, experiment_.precision.deterministic));
+  Status open_this_device() {
+    auto opened = open_device(request_.device, ranks_->local_rank, experiment_.precision.deterministic);
+    CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("device", opened.status()));
+    device_ = std::move(opened).value();
     if (!device_.fallback.empty()) log_.warning("training on the CPU although there is a driver: " + device_.fallback);
-    CONCLAVE_RETURN_IF_ERROR(prepare_data());
-    CONCLAVE_RETURN_IF_ERROR(build_engine());
-    CONCLAVE_RETURN_IF_ERROR(resume());
-    CONCLAVE_RETURN_IF_ERROR(start_monitors(ranks));
-    return train();
+    return cluster_->agree("the kind of device", device_.device.kind == Device::Kind::cuda ? "GPU" : "CPU");
   }
 
-  /// What this version can run: one rank.
-  Status check_ranks(const RankInfo& ranks) const {
-    CONCLAVE_ASSIGN(const Mesh mesh, resolve_mesh(parallel_sizes(experiment_), 0, 0));
-    if (ranks.world_size == 1 && mesh.world_size() == 1) return {};
-    const auto degree = [&mesh](MeshDim dim) {
-      return std::string(to_string(dim)) + " " + std::to_string(mesh.size(dim));
-    };
-    return unsupported("this version trains on one rank: the launcher started " + std::to_string(ranks.world_size) +
-                           " and the experiment asks for at least " + std::to_string(mesh.world_size()) + " (" +
-                           degree(MeshDim::pipeline) + ", " + degree(MeshDim::data) + ", " + degree(MeshDim::tensor) +
-                           ", " + degree(MeshDim::expert) + ")",
-                       "missing are process groups and the parallel operators: set every parallel.* to 1 and start one "
-                       "process");
+  /// One rank of each machine prepares, then the others find everything in the cache.
+  Status prepare_on_all() {
+    const bool first = ranks_->local_rank == 0;
+    CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("prepare", first ? prepare_data() : Status{}));
+    if (cluster_->alone()) return {};
+    CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("prepared data", first ? Status{} : prepare_data()));
+    CONCLAVE_RETURN_IF_ERROR(cluster_->agree("the prepared data", store_->digest()));
+    return cluster_->agree("the order of the batches", plan_->digest());
   }
 
+  /// Rank 0 makes or finds the folder, the others are told which.
   Status open_directory() {
+    const bool first = cluster_->rank() == 0;
+    CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("run directory", first ? choose_directory() : Status{}));
+    if (!cluster_->alone()) {
+      const std::string own = first ? std::to_string(directory_->attempt()) + " " +
+                                          fs::absolute(directory_->path()).string() + "\n" + resume_path_.string()
+                                    : "";
+      CONCLAVE_ASSIGN(const std::string told, cluster_->broadcast("run directory", own));
+      if (!first) {
+        const std::size_t space = told.find(' '), newline = told.find('\n');
+        directory_ = RunDirectory::join(told.substr(space + 1, newline - space - 1), std::stoll(told.substr(0, space)));
+        resume_path_ = told.substr(newline + 1);
+      }
+    }
+    return cluster_->all_well("log",
+                              log_.add_file(directory_->path() / ("log." + std::to_string(cluster_->rank()) + ".txt")));
+  }
+
+  Status choose_directory() {
     fs::path chosen = request_.run_directory;
     const fs::path root = "runs";
     resume_path_ = request_.resume_path;
@@ -176,11 +246,11 @@ class Run {
       if (!fs::exists(chosen)) return storage_error("there is no run to resume", "check --run-dir", chosen.string());
     }
     CONCLAVE_ASSIGN(directory_, RunDirectory::open(experiment_, chosen, root, request_.resume));
-    return log_.add_file(directory_->path() / "log.0.txt");
+    return {};
   }
 
   Status prepare_data() {
-    const auto span = trace_.span("prepare", 0);
+    const auto span = trace_.span("prepare");
     CONCLAVE_ASSIGN(auto request, assemble_prepare(experiment_, *host_));
     request.stop = stop_->token();
     PrepareProgress progress(log_, request_.quiet);
@@ -195,29 +265,46 @@ class Run {
     store_ = std::move(prepared).value();
     tokenizer_ = request.tokenizer;
     for (const auto& line : describe_prepared(report, *store_)) log_.info(line);
-    if (directory_ != nullptr) CONCLAVE_RETURN_IF_ERROR(directory_->write_data_report(report));
-    CONCLAVE_ASSIGN(plan_, data::make_batch_plan(store_, training_plan(experiment_, 0, 1)));
+    if (directory_ != nullptr && is_first()) CONCLAVE_RETURN_IF_ERROR(directory_->write_data_report(report));
+    const Mesh mesh = cluster_ != nullptr ? cluster_->mesh() : Mesh();
+    CONCLAVE_ASSIGN(plan_, data::make_batch_plan(store_, training_plan(experiment_, mesh.index(MeshDim::data),
+                                                                       mesh.size(MeshDim::data))));
     return {};
   }
 
   Status build_engine() {
-    const auto span = trace_.span("build", 0);
+    const auto span = trace_.span("build");
     host_->set_device(device_.device);
     host_->enter(Phase::train);
     CONCLAVE_ASSIGN(plugins_, assemble_training(experiment_, *host_));
 
     shape_ = {store_->vocabulary_size(), experiment_.data.length.max};
+    CONCLAVE_ASSIGN(groups_, cluster_->make_groups(device_.device));
+    const Mesh& mesh = cluster_->mesh();
     const char* model_id = experiment_.model.id.c_str();
-    CONCLAVE_ASSIGN(summary_, guard(model_id, "summarize", [&] { return plugins_.model->summarize(shape_, mesh_); }));
+    CONCLAVE_ASSIGN(summary_, guard(model_id, "summarize", [&] { return plugins_.model->summarize(shape_, mesh); }));
     StageRequest stage_request;
     stage_request.shape = shape_;
-    stage_request.mesh = mesh_;
+    stage_request.mesh = mesh;
     stage_request.compute = compute_type(experiment_.precision.compute);
     stage_request.master = stage_request.compute == at::kDouble ? at::kDouble : at::kFloat;
     stage_request.recompute = experiment_.train.recompute ? Recompute::layer : Recompute::none;
     stage_request.device = device_.device;
-    CONCLAVE_ASSIGN(auto stage,
-                    guard(model_id, "make_stage", [&] { return plugins_.model->make_stage(stage_request); }));
+    stage_request.groups = groups_;
+    stage_request.chunks = mesh.size(MeshDim::pipeline) * experiment_.parallel.virtual_stages;
+    EngineParts parts;
+    for (int chunk = mesh.index(MeshDim::pipeline); chunk < stage_request.chunks;
+         chunk += mesh.size(MeshDim::pipeline)) {
+      stage_request.chunk = chunk;
+      CONCLAVE_ASSIGN(auto stage,
+                      guard(model_id, "make_stage", [&] { return plugins_.model->make_stage(stage_request); }));
+      parts.stages.push_back(std::move(stage));
+    }
+    parts.optimizer = plugins_.optimizer;
+    parts.scheduler = plugins_.scheduler;
+    parts.model_id = experiment_.model.id;
+    parts.optimizer_id = experiment_.optimizer.id;
+    parts.scheduler_id = experiment_.scheduler.id;
 
     EngineSettings settings;
     settings.device = device_.device;
@@ -235,13 +322,26 @@ class Run {
                            scale.interval};
     settings.total_steps = experiment_.train.steps;
     settings.domains = store_->domain_count();
-    CONCLAVE_ASSIGN(engine_, make_step_engine(settings, std::move(stage), plugins_.optimizer, experiment_.optimizer.id,
-                                              plugins_.scheduler, experiment_.model.id, experiment_.scheduler.id));
+    settings.parallel.mesh = mesh;
+    settings.parallel.groups = groups_;
+    settings.parallel.shard_optimizer = experiment_.parallel.shard_optimizer;
+    if (experiment_.parallel.gradients == GradientType::bf16) settings.parallel.gradient_type = at::kBFloat16;
+    const auto gradient_bytes = static_cast<std::int64_t>(
+        c10::elementSize(settings.parallel.gradient_type != at::ScalarType::Undefined ? settings.parallel.gradient_type
+                                                                                      : stage_request.master));
+    settings.parallel.bucket = experiment_.parallel.bucket / gradient_bytes;
+    if (trace_.on())
+      settings.segment_hook = [this](const std::string& name, Trace::Clock::time_point begin,
+                                     Trace::Clock::time_point end) { trace_.add("step", name, begin, end); };
+    CONCLAVE_ASSIGN(engine_, make_step_engine(settings, std::move(parts)));
     char line[256];
     std::snprintf(line, sizeof line, "model: %.2fM parameters, %.2fM active for a token; device %s, compute %s",
                   static_cast<double>(summary_.parameters) / 1e6, static_cast<double>(summary_.active_parameters) / 1e6,
                   device_.name.c_str(), at::toString(settings.compute));
     log_.info(line);
+    if (!cluster_->alone())
+      log_.info(std::to_string(ranks_->world_size) + " ranks started by " + ranks_->launcher + ": " +
+                plan::describe(mesh));
     return {};
   }
 
@@ -258,6 +358,7 @@ class Run {
 
     CheckpointStore::Settings settings;
     settings.directory = directory_->checkpoints();
+    settings.peers = cluster_->checkpoint_peers();
     settings.policy = plugins_.checkpoint;
     settings.policy_id = experiment_.checkpoint.id;
     settings.warn = [this](const Error& trouble) { log_.warning(trouble.render()); };
@@ -278,11 +379,12 @@ class Run {
     attempt.device = device_.name;
     attempt.arithmetic = meta_.machine;
     attempt.operators = ops::operator_backends(device_.device, compute_type(experiment_.precision.compute));
-    attempt.mesh = mesh_;
+    attempt.mesh = cluster_->mesh();
+    attempt.launcher = ranks_->launcher;
     if (request_.resume) {
       std::unique_ptr<CheckpointReader> reader;
       if (!resume_path_.empty()) {
-        CONCLAVE_ASSIGN(reader, open_checkpoint(resume_path_));
+        CONCLAVE_ASSIGN(reader, open_checkpoint(resume_path_, cluster_->checkpoint_peers()));
       } else if (checkpoints_->list().empty()) {
         log_.warning("no checkpoint was committed in " + directory_->path().string() + " yet: starting from step 0");
       } else {
@@ -292,6 +394,7 @@ class Run {
       if (reader != nullptr) CONCLAVE_RETURN_IF_ERROR(restore(*reader, attempt));
     }
     attempt.first_step = first_step_;
+    if (!is_first()) return {};
     return directory_->write_record(experiment_, registry_, attempt);
   }
 
@@ -338,8 +441,8 @@ class Run {
     return found;
   }
 
-  Status start_monitors(const RankInfo& ranks) {
-    CONCLAVE_ASSIGN(auto monitors, assemble_monitors(experiment_, *host_, ranks.rank, ranks.local_rank));
+  Status start_monitors() {
+    CONCLAVE_ASSIGN(auto monitors, assemble_monitors(experiment_, *host_, ranks_->rank, ranks_->local_rank));
     observer_ = std::make_unique<Observer>(std::move(monitors), log_);
     RunInfo info;
     info.name = experiment_.name;
@@ -349,6 +452,9 @@ class Run {
     info.total_steps = experiment_.train.steps;
     info.first_step = first_step_;
     info.attempt = directory_->attempt();
+    info.rank = ranks_->rank;
+    info.world_size = ranks_->world_size;
+    info.local_rank = ranks_->local_rank;
     info.parameters = summary_.parameters;
     info.active_parameters = summary_.active_parameters;
     info.quiet = request_.quiet;
@@ -357,7 +463,7 @@ class Run {
   }
 
   Result<LoopOutcome> train() {
-    const Evaluation evaluation = Evaluation::make(experiment_, store_, log_);
+    const Evaluation evaluation = Evaluation::make(experiment_, store_, cluster_->mesh(), log_);
     LoopInput input;
     input.experiment = &experiment_;
     input.engine = engine_.get();
@@ -383,9 +489,34 @@ class Run {
     input.attempt = directory_->attempt();
     input.stop = stop_->token();
     input.stop_reason = [this] { return stop_->name(); };
+    input.alone = cluster_->alone();
+    input.groups = groups_.get();
+    StepRecorder recorder;
+    input.stepped = [&](std::int64_t step, const StepResult& result) {
+      cluster_->set_step(step);
+      if (!request_.step_record.empty() && is_first()) recorder.add(step, result);
+    };
     auto outcome = run_training_loop(input);
     observer_->drain();
+    if (outcome.ok()) CONCLAVE_RETURN_IF_ERROR(tell_end(recorder));
     return outcome;
+  }
+
+  /// What the attempt sent and how much memory it took.
+  Status tell_end(const StepRecorder& recorder) {
+    const SentByGroup sent = sent_by_group(groups_.get());
+    const std::int64_t peak = peak_memory(device_.device);
+    if (!request_.step_record.empty())
+      CONCLAVE_RETURN_IF_ERROR(
+          recorder.write(request_.step_record.string() + "." + std::to_string(ranks_->rank), sent, peak));
+    return is_first() ? directory_->write_cost(sent, step_ - first_step_, peak) : Status{};
+  }
+
+  void write_trace(int rank, bool together) {
+    if (!trace_.on()) return;
+    static_cast<void>(trace_.write(directory_->path() / ("trace." + std::to_string(rank) + ".json"), rank));
+    if (!together || cluster_->alone() || !cluster_->all_well("trace", {}).ok() || rank != 0) return;
+    static_cast<void>(Trace::merge(directory_->path(), ranks_->world_size));
   }
 
   void say_closing_words(const LoopOutcome& outcome, int code) {
@@ -410,6 +541,7 @@ class Run {
     facts.device = request_.device == DeviceChoice::cpu    ? "cpu"
                    : request_.device == DeviceChoice::cuda ? "cuda"
                                                            : "auto";
+    if (ranks_->launcher == "conclave") facts.ranks = ranks_->world_size;
     facts.run_directory = directory_->path();
     facts.finished = code == 0 && outcome.step >= experiment_.train.steps;
     facts.exports = guard(experiment_.model.id.c_str(), "hugging_face", [this] {
@@ -421,20 +553,24 @@ class Run {
     log_.info(lines);
   }
 
+  [[nodiscard]] bool is_first() const { return !ranks_.ok() || ranks_->rank == 0; }
+
   const Experiment& experiment_;
   PluginRegistry& registry_;
   const RunRequest& request_;
+  const Result<RankInfo>& ranks_;
   Logger log_;
   Trace trace_;
   std::unique_ptr<StopSignal> stop_;
   std::unique_ptr<RunDirectory> directory_;
+  std::unique_ptr<Cluster> cluster_; // outlives all that talks to other ranks
   std::unique_ptr<HostServices> host_;
   std::shared_ptr<const data::TokenStore> store_;
   std::shared_ptr<Tokenizer> tokenizer_;
   std::shared_ptr<const data::BatchPlan> plan_;
   OpenedDevice device_;
   TrainPlugins plugins_;
-  Mesh mesh_; // of one rank
+  std::shared_ptr<Groups> groups_; // null: one rank
   ModelShape shape_;
   ModelSummary summary_;
   std::unique_ptr<StepEngine> engine_;
@@ -449,7 +585,12 @@ class Run {
 } // namespace
 
 int run_experiment(const Experiment& experiment, PluginRegistry& registry, const RunRequest& request) {
-  return Run(experiment, registry, request).execute();
+  const auto ranks = resolve_ranks([](const char* name) -> const char* { return std::getenv(name); });
+  Run run(experiment, registry, request, ranks);
+  const int code = run.execute();
+  // Threads of a broken collective may wait for a rank that never answers: nothing of theirs can be taken down.
+  if (ranks.ok() && ranks->world_size > 1 && code != 0 && code != exit_code(Code::stopped)) std::_Exit(code);
+  return code;
 }
 
 } // namespace conclave

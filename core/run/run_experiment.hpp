@@ -1,5 +1,8 @@
 // run_experiment(): one run from a loaded experiment to its exit code.
 //
+// Over many ranks every rank runs this function: they meet first, rank 0 makes the run directory and prepares the data, and
+// from the engine on all do the same. Rank 0 writes what is written once.
+//
 // Order: run directory -> prepare -> device -> plugins -> engine -> resume -> monitors -> steps -> last checkpoint ->
 // evaluation -> what to try next. Every way out writes exit.<rank>.json.
 #pragma once
@@ -21,6 +24,8 @@ struct RunRequest {
   std::int64_t stop_after = 0;       ///< checkpoint after this step and end with 0; 0 = never
   DeviceChoice device = DeviceChoice::automatic;
   bool quiet = false, trace = false, allow_change = false;
+  std::int64_t trace_steps = 0;      ///< with `trace`: the first steps of this attempt only; 0 = all
+  std::filesystem::path step_record; ///< every rank writes `<this>.<rank>` (step_record.hpp); "" = none
   bool prepare_only = false;
   std::filesystem::path program;      ///< this executable, for the commands named at the end
   std::vector<std::string> overrides; ///< of --set, likewise

@@ -7,6 +7,7 @@
 
 #include "launch/host_waits.hpp"
 #include "plugin/guard.hpp"
+#include "run/step_record.hpp"
 
 namespace conclave {
 namespace {
@@ -30,10 +31,11 @@ class Loop {
     const auto loader = data::make_loader(in_.plan, step_, 1, 4);
     while (step_ < end) {
       if (in_.stop.stop_requested()) {
-        CONCLAVE_RETURN_IF_ERROR(save_if_new());
-        return ended(Code::stopped, "stopped by " + in_.stop_reason() + " after step " + std::to_string(step_));
+        if (in_.alone) return stopped();
+        in_.engine->request_stop();
       }
       CONCLAVE_RETURN_IF_ERROR(one_step(*loader));
+      if (stop_agreed_) return stopped();
       if (skipped_in_row_ >= train.max_skipped) {
         // The weights are those of the last applied update: worth keeping.
         CONCLAVE_RETURN_IF_ERROR(save_if_new());
@@ -58,6 +60,12 @@ class Loop {
   }
 
  private:
+  Result<LoopOutcome> stopped() {
+    CONCLAVE_RETURN_IF_ERROR(save_if_new());
+    const std::string by = in_.stop.stop_requested() ? in_.stop_reason() : "a signal to another rank";
+    return ended(Code::stopped, "stopped by " + by + " after step " + std::to_string(step_));
+  }
+
   LoopOutcome ended(Code code, std::string reason) {
     LoopOutcome outcome;
     outcome.step = step_;
@@ -69,15 +77,16 @@ class Loop {
 
   Status one_step(data::Loader& loader) {
     const auto begin = Clock::now();
+    in_.trace->enter_step(step_, step_ - in_.first_step);
     data::HostStep batch;
     {
-      const auto span = in_.trace->span("load", step_);
+      const auto span = in_.trace->span("load");
       CONCLAVE_ASSIGN(batch, loader.next());
     }
     const auto loaded = Clock::now();
     StepResult result;
     {
-      const auto span = in_.trace->span("step", step_);
+      const auto span = in_.trace->span("step");
       // The second step of an attempt tells: in the first, caches and workspaces are made.
       std::optional<HostWaits> waits;
       if (step_ == in_.first_step + 1) waits.emplace();
@@ -88,6 +97,8 @@ class Loop {
     }
     ++step_;
     if (in_.reached != nullptr) *in_.reached = step_;
+    stop_agreed_ = result.stop;
+    if (in_.stepped) in_.stepped(step_, result);
     skipped_in_row_ = result.applied ? 0 : skipped_in_row_ + 1;
     if (!result.applied)
       in_.log->warning("step " + std::to_string(step_) + ": gradient norm " + std::to_string(result.grad_norm) +
@@ -127,13 +138,22 @@ class Loop {
       for (std::size_t element = 0; element < counter.values.size(); ++element)
         add(counter.name, "tokens", counter.values[element], Reduction::sum,
             {{"layer", std::to_string(counter.layer)}, {"expert", std::to_string(element)}});
+    for (auto& [group, traffic] : sent_by_group(in_.groups)) {
+      Traffic now = traffic;
+      now -= sent_[group]; // of this step
+      sent_[group] = traffic;
+      for (std::size_t kind = 0; kind < collective_count; ++kind)
+        if (now.calls[kind] > 0)
+          add("sent_bytes", "bytes", now.bytes[kind], Reduction::none,
+              {{"group", group}, {"collective", to_string(static_cast<Collective>(kind))}});
+    }
     for (auto& extra : in_.metrics->take()) report.metrics.push_back(std::move(extra));
     return report;
   }
 
   Status evaluate() {
     if (in_.evaluation == nullptr || !in_.evaluation->possible()) return {};
-    const auto span = in_.trace->span("evaluate", step_);
+    const auto span = in_.trace->span("evaluate");
     CONCLAVE_ASSIGN(last_evaluation_, in_.evaluation->run(*in_.engine, step_, in_.attempt));
     in_.observer->post(last_evaluation_);
     return {};
@@ -145,12 +165,12 @@ class Loop {
   }
 
   Status save() {
-    const auto span = in_.trace->span("checkpoint", step_);
+    const auto span = in_.trace->span("checkpoint");
     Snapshot snapshot;
     snapshot.step = step_;
     snapshot.meta_json = in_.meta_json;
     snapshot.files = in_.files;
-    in_.engine->snapshot(snapshot);
+    CONCLAVE_RETURN_IF_ERROR(in_.engine->snapshot(snapshot));
     for (const StatefulPlugin& plugin : in_.stateful)
       CONCLAVE_RETURN_IF_ERROR(
           guard(plugin.id.c_str(), "save", [&] { plugin.state->save(snapshot.states[plugin.key]); }));
@@ -168,6 +188,8 @@ class Loop {
   const LoopInput& in_;
   std::int64_t step_, saved_;
   int skipped_in_row_;
+  bool stop_agreed_ = false;
+  SentByGroup sent_; ///< up to the last report
   EvaluationReport last_evaluation_;
 };
 

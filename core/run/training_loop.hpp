@@ -46,6 +46,9 @@ struct LoopInput {
   int skipped_in_row = 0;      ///< of them, the last ones without an update
   std::int64_t stop_after = 0;
   std::int64_t attempt = 0;
+  const Groups* groups = nullptr; ///< whose traffic is reported; null: one rank
+  std::function<void(std::int64_t step, const StepResult& result)> stepped; ///< after each step; may be empty
+  bool alone = true; ///< one rank; else the ranks agree on stopping through their steps
   std::int64_t* reached =
       nullptr; ///< kept at the number of batches seen, also when an error ends the loop; may be null
   std::stop_token stop;

@@ -6,45 +6,42 @@
 // Threading: one thread.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "train/batch_transfer.hpp"
+#include "train/buffer_storage.hpp"
 #include "train/checkpoint_state.hpp"
 #include "train/gate.hpp"
+#include "train/gradient_reducer.hpp"
+#include "train/pipeline_schedule.hpp"
 #include "train/precision.hpp"
+#include "train/stage_runner.hpp"
 #include "train/step_engine.hpp"
 #include "train/step_metrics.hpp"
 #include "train/step_program.hpp"
+#include "train/step_sums.hpp"
 #include "train/storage.hpp"
 
 namespace conclave::train {
 
-/// The plugins of an engine, with the ids that errors and the breadcrumb name.
-struct EngineParts {
-  std::unique_ptr<Stage> stage;
-  std::shared_ptr<Optimizer> optimizer;
-  std::shared_ptr<const Scheduler> scheduler; ///< null: the peak learning rate throughout
-  std::string model_id, optimizer_id, scheduler_id;
-};
-
 class Engine final : public StepEngine {
  public:
-  Engine(const EngineSettings& settings, EngineParts parts, StageDescription description,
-         std::unique_ptr<StepExecutor> executor);
-  /// Allocates, initialises and binds; call once before anything else.
+  Engine(const EngineSettings& settings, EngineParts parts, std::unique_ptr<StepExecutor> executor);
+  /// Describes, allocates, initialises and binds; call once before anything else.
   Status prepare();
 
   Result<StepResult> step(const data::HostStep& step) override;
   Result<EvaluationSums> evaluate(const data::HostStep& step) override;
   [[nodiscard]] std::int64_t optimizer_steps() const override { return host_.optimizer_steps; }
-  void snapshot(Snapshot& snapshot) const override;
+  Status snapshot(Snapshot& snapshot) const override;
   Status restore(const CheckpointReader& reader) override;
-  [[nodiscard]] const StageDescription& description() const override { return description_; }
+  void request_stop() override { stop_ = true; }
+  [[nodiscard]] const std::vector<StageDescription>& descriptions() const override { return descriptions_; }
   [[nodiscard]] at::Tensor master(const std::string& name) const override;
   [[nodiscard]] at::Tensor gradient(const std::string& name) const override;
-  [[nodiscard]] Stage& stage() override { return *parts_.stage; }
 
  private:
   // What the host knows of the device's state, as of the last read.
@@ -58,38 +55,46 @@ class Engine final : public StepEngine {
     StepResult result;
     std::vector<const Batch*> batches;
   };
-  StepProgram make_program(std::size_t micro_batches);
+  Status describe_and_allocate();
+  /// Parameters of this rank whose other copy lies on another rank of the pipeline.
+  Result<std::map<std::string, int>> find_ties() const;
+  Result<const PipelineSchedule*> schedule(std::size_t micro_batches);
+  Result<StepProgram> make_program(std::size_t micro_batches);
   Status upload();
   Status begin();
-  /// Adds to the sums; losses that are not those of before are the model's fault.
-  Status count(StepMetrics& metrics, const StageOutput& output, const Batch& batch) const;
-  Status forward_backward(std::size_t micro_batch, bool last);
-  Status finish_gradients();
+  Status backward(const PipelineAction& action, bool last);
+  Status finish_chunk(std::size_t chunk);
   Status update();
   Status read();
-  Result<StageOutput> forward(const Batch& batch, bool training);
   Result<double> scheduled_rate() const;
 
   EngineSettings settings_;
   EngineParts parts_;
-  StageDescription description_;
+  std::vector<StageDescription> descriptions_;
   std::unique_ptr<StepExecutor> executor_;
   at::Device device_;
   at::ScalarType master_type_;
+  Group* pipeline_ = nullptr;                         ///< null: one rank
+  PipelineShape shape_;                               ///< but the micro-batches
+  std::map<std::size_t, PipelineSchedule> schedules_; ///< by micro-batches
 
   std::unique_ptr<ParameterStorage> parameters_;
-  std::unique_ptr<BufferStorage> buffers_;
+  std::vector<std::unique_ptr<BufferStorage>> buffers_; ///< by chunk
+  std::unique_ptr<StageRunner> runner_;
+  std::unique_ptr<GradientReducer> reducer_;
   std::unique_ptr<LossScaler> scaler_;
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<StepMetrics> metrics_;
+  std::unique_ptr<StepSums> sums_;
   std::vector<Segment> segments_;
 
-  // Persistent device scalars, written once a step: learning rate, 1 / loss tokens, 1 / sequences.
+  // Persistent device scalars, written once a step: learning rate, 1 / loss tokens, 1 / sequences, the wish to stop.
   at::Tensor inputs_;
   at::Tensor optimizer_step_; // fp32: applied updates
   BatchBuffers batch_buffers_;
   Current current_;
   HostMirror host_;
+  bool stop_ = false;
 };
 
 } // namespace conclave::train

@@ -6,7 +6,6 @@
 
 #include <utility>
 
-#include "plugin/guard.hpp"
 #include "train/engine.hpp"
 
 namespace conclave {
@@ -28,20 +27,14 @@ void choose_attention_backends() {
 
 } // namespace
 
-Result<std::unique_ptr<StepEngine>> make_step_engine(const EngineSettings& settings, std::unique_ptr<Stage> stage,
-                                                     std::shared_ptr<Optimizer> optimizer, std::string optimizer_id,
-                                                     std::shared_ptr<const Scheduler> scheduler, std::string model_id,
-                                                     std::string scheduler_id) {
-  if (stage == nullptr || optimizer == nullptr) return internal_error("a step engine needs a stage and an optimizer");
+Result<std::unique_ptr<StepEngine>> make_step_engine(const EngineSettings& settings, EngineParts parts) {
+  if (parts.stages.empty() || parts.optimizer == nullptr)
+    return internal_error("a step engine needs a stage and an optimizer");
   if (settings.loss_scale.dynamic && settings.compute != at::kHalf)
     return internal_error("a dynamic loss scale needs fp16 compute");
   if (settings.device.kind == Device::Kind::cuda) choose_attention_backends();
-  auto description = guard(model_id.c_str(), "describe", [&] { return stage->describe(); });
-  if (!description.ok()) return description.error();
-  train::EngineParts parts{std::move(stage),    std::move(optimizer),    std::move(scheduler),
-                           std::move(model_id), std::move(optimizer_id), std::move(scheduler_id)};
-  auto engine = std::make_unique<train::Engine>(settings, std::move(parts), std::move(description).value(),
-                                                std::make_unique<train::EagerExecutor>());
+  auto engine = std::make_unique<train::Engine>(settings, std::move(parts),
+                                                std::make_unique<train::EagerExecutor>(settings.segment_hook));
   CONCLAVE_RETURN_IF_ERROR(engine->prepare());
   return std::unique_ptr<StepEngine>(std::move(engine));
 }

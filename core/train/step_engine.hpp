@@ -4,6 +4,8 @@
 // global norm, limit, clip) -> optimizer on its segments -> compute copies -> router buffers -> loss scale. The engine itself
 // waits for the device once a step, when it reads the results after the update; a plugin may add waits of its own.
 //
+// Over many ranks every call is collective, and every rank gets the same results.
+//
 // What this is: the math of a step on one layout. What this is not: loading, checkpoints, monitors or the loop (run/).
 //
 // Threading: one thread.
@@ -22,6 +24,7 @@
 #include "conclave/optimizer.hpp"
 #include "conclave/scheduler.hpp"
 #include "data/batch_plan.hpp"
+#include "train/step_program.hpp"
 
 namespace conclave {
 
@@ -29,6 +32,15 @@ struct LossScaleSettings {
   bool dynamic = false; ///< fp16
   double initial = 65536, growth = 2, backoff = 0.5, minimum = 1;
   std::int64_t interval = 2000;
+};
+
+/// How the step is spread over ranks.
+struct EngineParallel {
+  Mesh mesh;
+  std::shared_ptr<Groups> groups; ///< null: one rank
+  bool shard_optimizer = true;    ///< masters and optimizer states over the ranks that sum a gradient (ZeRO stage 1)
+  at::ScalarType gradient_type = at::ScalarType::Undefined; ///< in which gradients travel; undefined: as they are kept
+  std::int64_t bucket = std::int64_t{1} << 24;              ///< elements that are reduced at a time
 };
 
 struct EngineSettings {
@@ -41,9 +53,11 @@ struct EngineSettings {
   LossScaleSettings loss_scale;
   std::int64_t total_steps = 1;
   std::size_t domains = 1;
+  EngineParallel parallel;
+  train::SegmentHook segment_hook; ///< may be empty
 };
 
-/// What one step did; plain numbers, read from the device in one copy.
+/// What one step did, over all ranks and the same on each; plain numbers, read from the device in one copy.
 struct StepResult {
   double loss = 0, nll = 0, grad_norm = 0; ///< loss: weighted sum of `losses`; grad_norm: unscaled, before clipping
   double learning_rate = 0;                ///< of this step, also when it was not applied
@@ -59,11 +73,12 @@ struct StepResult {
     std::vector<double> values;
   };
   std::vector<Counter> counters;
-  std::vector<double> domain_nll_sum; ///< by domain, of this rank's batch
-  std::vector<std::int64_t> domain_tokens;
+  std::vector<double> domain_nll_sum;      ///< by domain
+  std::vector<std::int64_t> domain_tokens; ///< that counted in the loss, of this data rank's part of the batch
+  bool stop = false;                       ///< a rank was asked to stop before this step (request_stop())
 };
 
-/// Sums of one evaluation batch by domain.
+/// Sums of one evaluation batch by domain, over all data ranks.
 struct EvaluationSums {
   std::vector<double> nll;
   std::vector<std::int64_t> tokens;
@@ -76,23 +91,32 @@ class StepEngine {
   /// learning rate that is no number, forward or backward pass).
   virtual Result<StepResult> step(const data::HostStep& step) = 0;
   virtual Result<EvaluationSums> evaluate(const data::HostStep& step) = 0;
+  /// The next step's result tells every rank that this one was asked to stop.
+  virtual void request_stop() = 0;
 
   [[nodiscard]] virtual std::int64_t optimizer_steps() const = 0;
   /// Tensors (parameters, optimizer states, state buffers) and the host's own scalars (loss scale, optimizer step).
-  virtual void snapshot(Snapshot& snapshot) const = 0;
+  /// Over many ranks each gives what it owns; the host's scalars are the same on all.
+  virtual Status snapshot(Snapshot& snapshot) const = 0;
   virtual Status restore(const CheckpointReader& reader) = 0;
 
-  [[nodiscard]] virtual const StageDescription& description() const = 0;
-  /// By parameter name of the description; for tests and export.
+  /// Of this rank's chunks.
+  [[nodiscard]] virtual const std::vector<StageDescription>& descriptions() const = 0;
+  /// By parameter name of a description, for tests; undefined where this rank does not hold the whole tensor.
   [[nodiscard]] virtual at::Tensor master(const std::string& name) const = 0;
   [[nodiscard]] virtual at::Tensor gradient(const std::string& name) const = 0;
-  [[nodiscard]] virtual Stage& stage() = 0;
 };
 
-/// Describes, allocates, initialises and binds. A null scheduler keeps the peak learning rate. The ids name the plugins in errors. On a GPU it also chooses torch's attention back ends, for the whole process.
-Result<std::unique_ptr<StepEngine>> make_step_engine(const EngineSettings& settings, std::unique_ptr<Stage> stage,
-                                                     std::shared_ptr<Optimizer> optimizer, std::string optimizer_id,
-                                                     std::shared_ptr<const Scheduler> scheduler, std::string model_id,
-                                                     std::string scheduler_id = "scheduler");
+/// The plugins of an engine, with the ids that errors name.
+struct EngineParts {
+  std::vector<std::unique_ptr<Stage>> stages; ///< this rank's chunks, in the order of the model
+  std::shared_ptr<Optimizer> optimizer;
+  std::shared_ptr<const Scheduler> scheduler; ///< null: the peak learning rate throughout
+  std::string model_id = "model", optimizer_id = "optimizer", scheduler_id = "scheduler";
+};
+
+/// Describes, allocates, initialises and binds. On a GPU it also chooses torch's attention back ends, for the whole process.
+/// Collective.
+Result<std::unique_ptr<StepEngine>> make_step_engine(const EngineSettings& settings, EngineParts parts);
 
 } // namespace conclave

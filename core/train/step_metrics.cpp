@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace conclave::train {
 
@@ -17,33 +18,39 @@ at::Tensor nll_by_domain(const at::Tensor& token_nll, const at::Tensor& domains,
   return at::where(domain_ids.eq(domains), rows, at::zeros({}, rows.options())).sum(1);
 }
 
-StepMetrics::StepMetrics(std::size_t domains, at::Device device)
+StepMetrics::StepMetrics(std::size_t domains, at::Device device, std::size_t chunks)
     : domain_ids_(at::arange(static_cast<std::int64_t>(domains), at::TensorOptions().device(device).dtype(at::kLong))
                       .unsqueeze(1)),
       domain_nll_(
-          at::zeros({static_cast<std::int64_t>(domains)}, at::TensorOptions().device(device).dtype(at::kDouble))) {}
+          at::zeros({static_cast<std::int64_t>(domains)}, at::TensorOptions().device(device).dtype(at::kDouble))),
+      chunks_(chunks) {}
 
 void StepMetrics::begin() {
   domain_nll_.zero_();
   for (LossSum& loss : losses_) loss.sum.zero_();
 }
 
-Status StepMetrics::add(const StageOutput& output, const Batch& batch) {
+std::size_t StepMetrics::place(const LocalLoss& loss) {
+  for (std::size_t i = 0; i < losses_.size(); ++i)
+    if (losses_[i].name == loss.name) return i;
+  losses_.push_back({loss.name, loss.weight, loss.normaliser, at::zeros({}, domain_nll_.options())});
+  return losses_.size() - 1;
+}
+
+Status StepMetrics::add(const StageOutput& output, const Batch& batch, std::size_t chunk) {
   const std::vector<LocalLoss>& given = output.local_losses;
-  if (!known_) {
-    for (const LocalLoss& loss : given)
-      losses_.push_back({loss.name, loss.weight, loss.normaliser, at::zeros({}, domain_nll_.options())});
-    known_ = true;
-  }
-  const auto same = [](const LossSum& sum, const LocalLoss& loss) { return sum.name == loss.name; };
-  if (!std::equal(losses_.begin(), losses_.end(), given.begin(), given.end(), same)) {
+  Chunk& own = chunks_[chunk];
+  if (!std::exchange(own.known, true))
+    for (const LocalLoss& loss : given) own.losses.push_back(place(loss));
+  const auto same = [this](std::size_t sum, const LocalLoss& loss) { return losses_[sum].name == loss.name; };
+  if (!std::equal(own.losses.begin(), own.losses.end(), given.begin(), given.end(), same)) {
     std::string before, now;
-    for (const LossSum& sum : losses_) before += " " + sum.name;
+    for (const std::size_t sum : own.losses) before += " " + losses_[sum].name;
     for (const LocalLoss& loss : given) now += " " + loss.name;
     return internal_error("the model's losses were" + before + " and are now" + now +
                           ": a stage returns the same ones each time");
   }
-  for (std::size_t i = 0; i < given.size(); ++i) losses_[i].sum.add_(given[i].sum.detach().to(at::kDouble));
+  for (std::size_t i = 0; i < given.size(); ++i) losses_[own.losses[i]].sum.add_(given[i].sum.detach().to(at::kDouble));
   if (output.token_nll.defined())
     domain_nll_.add_(nll_by_domain(output.token_nll.detach(), batch.domains, domain_ids_));
   return {};

@@ -1,14 +1,14 @@
-// StepMetrics: what a step measures on the device, and its one trip to the host.
+// StepMetrics: what the micro-batches of a step add up to on the device, and its trip to the host.
 //
-// Everything is accumulated in fp64 scalars on the device and packed into one vector, so that reading a step's metrics costs
-// one wait. What this is not: a report for monitors; run/ makes that.
+// Everything is accumulated in fp64 scalars on the device. What this is not: sums over ranks (step_sums.hpp), or a report for
+// monitors; run/ makes that.
 //
 // Threading: the step thread.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -26,22 +26,29 @@ struct LossSum {
 
 class StepMetrics {
  public:
-  StepMetrics(std::size_t domains, at::Device device);
+  /// `chunks`: the stages of this rank, each of which has losses of its own.
+  StepMetrics(std::size_t domains, at::Device device, std::size_t chunks = 1);
 
   /// Zeroes all sums. To be called each step outside of what is recorded: a loss may be younger than the recording.
   void begin();
-  /// Of one micro-batch; `output` may lack token_nll (not the last stage). The first one makes the sums, which stay at
-  /// their addresses for good: what a recording adds to is what losses() returns after a replay. Another set of losses
-  /// than the first one's is Code::internal: a run that goes on from a checkpoint would report another one.
-  Status add(const StageOutput& output, const Batch& batch);
-  /// In the order in which the stage gives them.
+  /// Of one micro-batch of a chunk; `output` may lack token_nll (not the last chunk). The first one makes the sums, which stay
+  /// at their addresses for good: what a recording adds to is what losses() returns after a replay. Another set of losses
+  /// than the chunk's first one's is Code::internal: a run that goes on from a checkpoint would report another one.
+  Status add(const StageOutput& output, const Batch& batch, std::size_t chunk = 0);
+  /// In the order in which the stages gave them first; a loss that several chunks give is one sum.
   [[nodiscard]] const std::vector<LossSum>& losses() const noexcept { return losses_; }
   [[nodiscard]] const at::Tensor& domain_nll() const noexcept { return domain_nll_; } ///< [domains] fp64
 
  private:
-  bool known_ = false;    // which losses there are
+  struct Chunk {
+    bool known = false;              // which losses it has
+    std::vector<std::size_t> losses; // of losses_, in its order
+  };
+  std::size_t place(const LocalLoss& loss);
+
   at::Tensor domain_ids_; ///< [domains, 1]
   at::Tensor domain_nll_;
+  std::vector<Chunk> chunks_;
   std::vector<LossSum> losses_;
 };
 

@@ -5,7 +5,11 @@
 namespace conclave::train {
 
 Status EagerExecutor::run(const StepProgram& program, const std::string&) {
-  for (const ProgramSegment& segment : program.segments()) CONCLAVE_RETURN_IF_ERROR(segment.run());
+  for (const ProgramSegment& segment : program.segments()) {
+    const auto begin = std::chrono::steady_clock::now();
+    CONCLAVE_RETURN_IF_ERROR(segment.run());
+    if (hook_) hook_(segment.name, begin, std::chrono::steady_clock::now());
+  }
   return {};
 }
 

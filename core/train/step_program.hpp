@@ -23,6 +23,7 @@
 // Threading: the step thread.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <utility>
@@ -61,9 +62,17 @@ class StepExecutor {
   virtual Status run(const StepProgram& program, const std::string& key) = 0;
 };
 
+/// Told of each segment that ran: its name, and from when to when the host was in it.
+using SegmentHook = std::function<void(const std::string& name, std::chrono::steady_clock::time_point begin,
+                                       std::chrono::steady_clock::time_point end)>;
+
 class EagerExecutor final : public StepExecutor {
  public:
+  explicit EagerExecutor(SegmentHook hook = {}) : hook_(std::move(hook)) {}
   Status run(const StepProgram& program, const std::string& key) override;
+
+ private:
+  SegmentHook hook_;
 };
 
 } // namespace conclave::train

@@ -2,15 +2,14 @@
 
 #include "train/storage.hpp"
 
-#include <ATen/ops/cat.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <set>
-#include <span>
 #include <tuple>
 #include <utility>
 
@@ -30,103 +29,215 @@ bool inside(const Box& box, const std::vector<std::int64_t>& shape) {
   return true;
 }
 
-Status check(const StageDescription& description) {
+/// Whether a parameter says of each of these dimensions how it lies over their ranks.
+bool accounts_for(const ParamSpec& spec, const Mesh& mesh, std::initializer_list<MeshDim> dims) {
+  return std::all_of(dims.begin(), dims.end(), [&](MeshDim dim) {
+    const auto& copies = spec.replicated_over;
+    const auto placed = [dim](const ParamPlacement& placement) { return placement.dim == dim; };
+    return mesh.size(dim) == 1 || std::find(copies.begin(), copies.end(), dim) != copies.end() ||
+           std::any_of(spec.placements.begin(), spec.placements.end(), placed);
+  });
+}
+
+Status check(const StageDescription& description, const Mesh& mesh) {
   std::set<std::string> names;
   for (const ParamSpec& spec : description.parameters) {
+    // Silence would mean gradients that are never summed.
+    if (!accounts_for(spec, mesh, {MeshDim::data, MeshDim::context, MeshDim::tensor}) &&
+        !accounts_for(spec, mesh, {MeshDim::expert_data, MeshDim::expert}))
+      return internal_error("parameter `" + spec.name +
+                            "` does not say how it lies over the ranks: each dimension of the mesh, or each of the "
+                            "experts' dimensions, belongs in its placements or in replicated_over");
     if (!names.insert(spec.name).second) return internal_error("parameter `" + spec.name + "` is described twice");
-    if (!spec.tied_with.empty())
-      return unsupported("parameter `" + spec.name + "` is tied with `" + spec.tied_with + "` of another stage",
-                         "this build runs a model as one stage: describe a tied parameter once");
     if (spec.pieces.empty()) return internal_error("parameter `" + spec.name + "` has no piece");
     for (const ParamPiece& piece : spec.pieces) {
       if (!inside(piece.local, spec.shape) || !inside(piece.global, piece.global_shape) ||
           count(piece.local.size) != count(piece.global.size))
         return internal_error("the boxes of piece `" + piece.name + "` of parameter `" + spec.name + "` do not fit");
     }
+    for (const MeshDim dim : spec.grad_sum_over)
+      if (std::find(spec.replicated_over.begin(), spec.replicated_over.end(), dim) == spec.replicated_over.end())
+        return internal_error("the gradient of parameter `" + spec.name + "` is summed over " +
+                              std::string(to_string(dim)) + ", over which it has no copies");
   }
   for (const BufferSpec& buffer : description.buffers)
     if (!names.insert(buffer.name).second) return internal_error("buffer `" + buffer.name + "` is described twice");
   return {};
 }
 
-using GroupKey = std::pair<DecayClass, std::vector<MeshDim>>;
+/// What the parameters of a group have in common; the order of the groups.
+struct GroupKey {
+  int chunk = 0;
+  DecayClass decay = DecayClass::decay;
+  std::vector<MeshDim> grad_sum_over;
+  bool full_precision = false;
+  int tied_peer = -1;
+  std::string tied; ///< a tied parameter has a group of its own, so that both ranks lay it out alike
+  auto operator<=>(const GroupKey&) const = default;
+};
 
-GroupKey group_key(const ParamSpec& spec) {
+GroupKey group_key(const ParamSpec& spec, int chunk, const StorageSettings& settings) {
   const std::set<MeshDim> dims(spec.grad_sum_over.begin(), spec.grad_sum_over.end());
-  return {spec.decay, {dims.begin(), dims.end()}};
+  GroupKey key{chunk, spec.decay, {dims.begin(), dims.end()}, spec.full_precision, -1, ""};
+  if (const auto tied = settings.tied.find(spec.name); tied != settings.tied.end())
+    std::tie(key.tied_peer, key.tied) = std::pair(tied->second, spec.name);
+  return key;
 }
 
-std::int64_t aligned(std::int64_t n) { return (n + alignment - 1) / alignment * alignment; }
+/// Where a parameter has several equal copies whose gradients are equal as well, the first one counts.
+bool is_first_copy(const ParamSpec& spec, const Mesh& mesh) {
+  return std::all_of(spec.replicated_over.begin(), spec.replicated_over.end(), [&](MeshDim dim) {
+    const auto& summed = spec.grad_sum_over;
+    return std::find(summed.begin(), summed.end(), dim) != summed.end() || mesh.index(dim) == 0;
+  });
+}
+
+std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 } // namespace
 
-at::Tensor local_box(const at::Tensor& local, const ParamPiece& piece) {
-  at::Tensor view = local;
-  for (std::size_t axis = 0; axis < piece.local.size.size(); ++axis)
-    view = view.narrow(static_cast<std::int64_t>(axis), piece.local.offset[axis], piece.local.size[axis]);
-  return view;
+FlatRange common(FlatRange a, FlatRange b) noexcept {
+  const std::int64_t begin = std::max(a.begin, b.begin);
+  return {begin, std::max(begin, std::min(a.end, b.end))};
 }
 
-Result<std::unique_ptr<ParameterStorage>> ParameterStorage::make(const StageDescription& description,
+Result<std::unique_ptr<ParameterStorage>> ParameterStorage::make(std::span<const StageDescription> chunks,
                                                                  const StorageSettings& settings) {
-  CONCLAVE_RETURN_IF_ERROR(check(description));
+  const at::NoGradGuard no_grad;
   std::unique_ptr<ParameterStorage> storage(new ParameterStorage);
-  const bool copies = settings.compute != settings.master;
-  for (const ParamSpec& spec : description.parameters) storage->slots_.emplace_back().spec = &spec;
-
-  std::map<GroupKey, std::vector<ParameterSlot*>> groups;
-  for (ParameterSlot& slot : storage->slots_) groups[group_key(*slot.spec)].push_back(&slot);
-  for (auto& [key, members] : groups) {
-    // Those with a compute copy first.
-    std::stable_partition(members.begin(), members.end(),
-                          [](const ParameterSlot* slot) { return !slot->spec->full_precision; });
-    std::int64_t size = 0, compute_size = 0;
-    for (ParameterSlot* slot : members) {
-      slot->group = storage->groups_.size();
-      slot->offset = size;
-      size += aligned(count(slot->spec->shape));
-      if (!slot->spec->full_precision) compute_size = size;
-    }
-    const auto master = at::TensorOptions().device(settings.device).dtype(settings.master);
-    FlatGroup& group = storage->groups_.emplace_back();
-    std::tie(group.decay, group.grad_sum_over) = key;
-    group.master = at::zeros({size}, master);
-    group.gradient = at::zeros({size}, master);
-    if (copies && compute_size > 0) group.compute = at::zeros({compute_size}, master.dtype(settings.compute));
-  }
-
-  for (ParameterSlot& slot : storage->slots_) {
-    const ParamSpec& spec = *slot.spec;
-    const FlatGroup& group = storage->groups_[slot.group];
-    auto view = [&](const at::Tensor& flat) { return flat.narrow(0, slot.offset, count(spec.shape)).view(spec.shape); };
-    slot.master = view(group.master);
-    slot.sink.gradient = view(group.gradient);
-    slot.sink.expected = spec.contributions;
-    CONCLAVE_RETURN_IF_ERROR(fill_parameter(spec, settings.seed, slot.master));
-    // detach(): a leaf of its own over the same memory, which the optimizer changes under it between steps.
-    slot.value = view(copies && !spec.full_precision ? group.compute : group.master).detach();
-    slot.value.set_requires_grad(true);
-    storage->index_[spec.name] = &slot;
-    storage->by_name_.push_back(&slot);
-  }
-  std::sort(storage->by_name_.begin(), storage->by_name_.end(),
-            [](const ParameterSlot* a, const ParameterSlot* b) { return a->spec->name < b->spec->name; });
-  storage->refresh_compute();
+  CONCLAVE_RETURN_IF_ERROR(storage->place(chunks, settings));
+  storage->allocate(settings);
+  CONCLAVE_RETURN_IF_ERROR(storage->fill(settings));
   return storage;
+}
+
+Status ParameterStorage::place(std::span<const StageDescription> chunks, const StorageSettings& settings) {
+  std::map<GroupKey, std::vector<ParameterSlot*>> alike;
+  for (std::size_t c = 0; c < chunks.size(); ++c) {
+    CONCLAVE_RETURN_IF_ERROR(check(chunks[c], settings.mesh));
+    chunks_.emplace_back();
+    for (const ParamSpec& spec : chunks[c].parameters) {
+      const auto owner = spec.tied_with.empty() ? index_.end() : index_.find(spec.tied_with);
+      if (owner != index_.end()) { // both copies are here: one serves both chunks
+        if (owner->second->spec->shape != spec.shape)
+          return internal_error("the tied parameters `" + spec.name + "` and `" + spec.tied_with + "` differ in shape");
+        chunks_.back().push_back(owner->second);
+        continue;
+      }
+      if (!spec.tied_with.empty() && settings.tied.count(spec.name) == 0)
+        return internal_error("parameter `" + spec.name + "` is tied with `" + spec.tied_with +
+                              "`, which no chunk before it describes");
+      ParameterSlot& slot = slots_.emplace_back();
+      slot.spec = &spec;
+      slot.counted = spec.norm_owner && is_first_copy(spec, settings.mesh);
+      if (!index_.emplace(spec.name, &slot).second)
+        return internal_error("parameter `" + spec.name + "` is described by two chunks");
+      chunks_.back().push_back(&slot);
+      alike[group_key(spec, static_cast<int>(c), settings)].push_back(&slot);
+    }
+  }
+  for (const auto& [key, members] : alike) {
+    Group* ranks = nullptr;
+    if (settings.groups != nullptr && !key.grad_sum_over.empty()) ranks = &settings.groups->over(key.grad_sum_over);
+    if (ranks != nullptr && ranks->size() == 1) ranks = nullptr;
+    std::int64_t size = 0;
+    const auto close = [&] { // the group under way is complete
+      FlatGroup& group = groups_.back();
+      const std::int64_t parts = ranks != nullptr ? ranks->size() : 1;
+      size = rounded_up(size, alignment * parts);
+      group.held = {0, size};
+      group.owned = group.held;
+      if (ranks != nullptr) {
+        group.owned = {size / parts * ranks->rank(), size / parts * (ranks->rank() + 1)};
+        if (settings.shard_optimizer) group.held = group.owned;
+      }
+    };
+    for (ParameterSlot* slot : members) {
+      const std::int64_t extent = rounded_up(count(slot->spec->shape), alignment);
+      const bool full = ranks != nullptr && size > 0 && size + extent > settings.bucket;
+      if (full) close();
+      if (full || slot == members.front()) {
+        FlatGroup& group = groups_.emplace_back();
+        group.chunk = key.chunk;
+        group.decay = key.decay;
+        group.grad_sum_over = key.grad_sum_over;
+        group.full_precision = key.full_precision;
+        group.tied_peer = key.tied_peer;
+        group.ranks = ranks;
+        size = 0;
+      }
+      slot->group = groups_.size() - 1;
+      slot->range = {size, size + count(slot->spec->shape)};
+      size += extent;
+    }
+    close();
+  }
+  return {};
+}
+
+void ParameterStorage::allocate(const StorageSettings& settings) {
+  const auto master = at::TensorOptions().device(settings.device).dtype(settings.master);
+  std::vector<std::int64_t> sizes(groups_.size());
+  for (std::size_t i = 0; i < groups_.size(); ++i)
+    sizes[i] = groups_[i].ranks != nullptr ? groups_[i].owned.size() * groups_[i].ranks->size() : groups_[i].held.end;
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    FlatGroup& group = groups_[i];
+    const at::ScalarType type = group.full_precision ? settings.master : settings.compute;
+    group.value = at::zeros({sizes[i]}, master.dtype(type));
+    group.gradient = at::zeros({sizes[i]}, master);
+    group.master = type == settings.master ? group.value.narrow(0, group.held.begin, group.held.size())
+                                           : at::zeros({group.held.size()}, master);
+  }
+}
+
+Status ParameterStorage::fill(const StorageSettings& settings) {
+  for (ParameterSlot& slot : slots_) {
+    const ParamSpec& spec = *slot.spec;
+    FlatGroup& group = groups_[slot.group];
+    const at::Tensor value = group.value.narrow(0, slot.range.begin, slot.range.size());
+    const bool same_type = value.scalar_type() == settings.master;
+    const at::Tensor whole = same_type ? value : at::empty({slot.range.size()}, group.master.options());
+    CONCLAVE_RETURN_IF_ERROR(fill_parameter(spec, settings.seed, whole.view(spec.shape)));
+    const FlatRange held = common(slot.range, group.held);
+    if (!same_type) {
+      value.copy_(whole);
+      if (held.size() > 0)
+        group.master.narrow(0, held.begin - group.held.begin, held.size())
+            .copy_(whole.narrow(0, held.begin - slot.range.begin, held.size()));
+    }
+    if (held.size() == slot.range.size())
+      slot.master = group.master.narrow(0, held.begin - group.held.begin, held.size()).view(spec.shape);
+    slot.sink.gradient = group.gradient.narrow(0, slot.range.begin, slot.range.size()).view(spec.shape);
+    slot.sink.expected = spec.contributions;
+    // detach(): a leaf of its own over the same memory, which the optimizer changes under it between steps.
+    slot.value = value.view(spec.shape).detach();
+    slot.value.set_requires_grad(true);
+  }
+  return {};
 }
 
 void ParameterStorage::allocate_states(const std::vector<std::string>& names) {
   state_names_ = names;
   for (FlatGroup& group : groups_)
     for (std::size_t i = 0; i < names.size(); ++i) group.states.push_back(at::zeros_like(group.master));
-  for (ParameterSlot& slot : slots_)
-    for (const at::Tensor& state : groups_[slot.group].states)
-      slot.states.push_back(state.narrow(0, slot.offset, count(slot.spec->shape)).view(slot.spec->shape));
+  for (ParameterSlot& slot : slots_) {
+    if (!slot.master.defined()) continue;
+    const FlatGroup& group = groups_[slot.group];
+    for (const at::Tensor& state : group.states)
+      slot.states.push_back(
+          state.narrow(0, slot.range.begin - group.held.begin, slot.range.size()).view(slot.spec->shape));
+  }
 }
 
-void ParameterStorage::refresh_compute() {
-  for (FlatGroup& group : groups_)
-    if (group.compute.defined()) group.compute.copy_(group.master.narrow(0, 0, group.compute.numel()));
+void ParameterStorage::publish_masters() {
+  std::vector<Work> gathering;
+  for (FlatGroup& group : groups_) {
+    const at::Tensor held = group.value.narrow(0, group.held.begin, group.held.size());
+    if (held.scalar_type() != group.master.scalar_type()) held.copy_(group.master);
+    if (group.ranks != nullptr && group.held.size() < group.value.numel())
+      gathering.push_back(group.ranks->all_gather(group.value, held));
+  }
+  for (Work& work : gathering) work.wait();
 }
 
 const ParameterSlot* ParameterStorage::find(const std::string& name) const {
@@ -138,48 +249,13 @@ std::vector<Segment> ParameterStorage::segments(bool elementwise) const {
   std::vector<Segment> segments;
   if (elementwise) {
     for (const FlatGroup& group : groups_)
-      segments.push_back({group.decay, nullptr, 0, group.master, group.gradient, group.states});
+      segments.push_back({group.decay, nullptr, 0, group.master,
+                          group.gradient.narrow(0, group.held.begin, group.held.size()), group.states});
   } else {
     for (const ParameterSlot& slot : slots_)
       segments.push_back({slot.spec->decay, slot.spec, 0, slot.master, slot.sink.gradient, slot.states});
   }
   return segments;
-}
-
-BufferStorage::BufferStorage(const StageDescription& description, at::Device device) {
-  std::map<at::ScalarType, std::int64_t> counter_size;
-  for (const BufferSpec& spec : description.buffers)
-    if (spec.use == BufferUse::counter) counter_size[spec.dtype] += aligned(count(spec.shape));
-  std::map<at::ScalarType, std::pair<at::Tensor, std::int64_t>> flat; // and what of it is given away
-  for (const auto& [type, size] : counter_size) {
-    counters_.push_back(at::zeros({size}, at::TensorOptions().device(device).dtype(type)));
-    flat[type] = {counters_.back(), 0};
-  }
-  for (const BufferSpec& spec : description.buffers) {
-    if (spec.use == BufferUse::state) {
-      tensors_.push_back(at::zeros(spec.shape, at::TensorOptions().device(device).dtype(spec.dtype)));
-    } else {
-      auto& [storage, used] = flat[spec.dtype];
-      tensors_.push_back(storage.narrow(0, used, count(spec.shape)).view(spec.shape));
-      used += aligned(count(spec.shape));
-    }
-    if (spec.use == BufferUse::counter && !spec.report_as.empty()) {
-      reported_.push_back(tensors_.back());
-      reported_specs_.push_back(&spec);
-    }
-  }
-}
-
-void BufferStorage::zero_counters() {
-  for (at::Tensor& counter : counters_) counter.zero_();
-}
-
-at::Tensor BufferStorage::reported() const {
-  if (reported_.empty()) return {};
-  std::vector<at::Tensor> parts;
-  parts.reserve(reported_.size());
-  for (const at::Tensor& counter : reported_) parts.push_back(counter.reshape({-1}));
-  return at::cat(parts).to(at::kDouble);
 }
 
 } // namespace conclave::train

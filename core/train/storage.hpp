@@ -1,13 +1,18 @@
 // ParameterStorage: where a rank's parameters, gradients and optimizer states live.
 //
-// Masters, main gradients and each optimizer state are one flat contiguous tensor per group: the parameters of one decay
-// class whose gradients are summed over the same mesh dimensions (dense ones over `data`, experts over `expert_data`), so
-// that a range of a group has one optimizer rule and one reduction. Within a group they keep the order of the stage's
-// description, each starting on a multiple of `alignment` elements. When the compute type differs, the parameters that want
-// it come first, so that refreshing their copies is one conversion per group.
+// A flat group is a run of parameters, in the order of the stages' descriptions, that have one optimizer rule, one
+// reduction and one type: values and main gradients are one contiguous tensor each. It is also the unit of communication
+// (a bucket): its gradients are reduced together, and over the ranks that sum them each holds the masters and optimizer
+// states of its own equal part (ZeRO stage 1, Rajbhandari et al. 2020).
 //
-// What this is: layout, allocation and initial values. What this is not: knowledge of any optimizer or of a step; ranges of
-// these flat tensors are what sharding over ranks will address.
+//   value     [size]  compute type (master type for full_precision): what the stage computes with
+//   gradient  [size]  master type
+//   master    [held]  master type; the same memory as that range of `value` where the types agree
+//   states    [held]  master type
+//
+// Parameters start on multiples of `alignment` elements; what lies between them stays 0.
+//
+// What this is: layout, allocation and initial values. What this is not: knowledge of any optimizer or of a step.
 //
 // Threading: one thread.
 #pragma once
@@ -16,7 +21,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -29,20 +36,39 @@ namespace conclave::train {
 /// Elements; 256 bytes in fp32, 128 in bf16: enough for vector loads, TMA and grouped GEMM operands.
 inline constexpr std::int64_t alignment = 64;
 
+/// Elements [begin, end) of something flat.
+struct FlatRange {
+  std::int64_t begin = 0, end = 0;
+  [[nodiscard]] std::int64_t size() const noexcept { return end - begin; }
+};
+/// What two ranges share; empty (begin == end) when nothing.
+FlatRange common(FlatRange a, FlatRange b) noexcept;
+
 struct StorageSettings {
   at::Device device = at::kCPU;
   at::ScalarType master = at::kFloat;
   at::ScalarType compute = at::kFloat;
   std::uint64_t seed = 0;
+  Mesh mesh = {};
+  std::shared_ptr<Groups> groups = {}; ///< null: one rank
+  bool shard_optimizer = true;         ///< false: every rank holds all masters and states
+  /// Elements of a group that is reduced over ranks; a larger parameter has a group of its own. Groups that are not reduced
+  /// are as large as they can be.
+  std::int64_t bucket = std::int64_t{1} << 24;
+  /// Parameters of this rank whose other copy lies on another pipeline rank, and which rank of the pipeline that is.
+  std::map<std::string, int> tied = {};
 };
 
-/// The flat tensors of one group, all of the same length; the gaps between parameters stay 0.
 struct FlatGroup {
+  int chunk = 0; ///< of this rank's chunks
   DecayClass decay = DecayClass::decay;
   std::vector<MeshDim> grad_sum_over; ///< ascending, each once
-  at::Tensor master;
-  at::Tensor gradient;
-  at::Tensor compute; ///< copy of the first `compute.numel()` masters; undefined when compute and master types agree
+  bool full_precision = false;
+  int tied_peer = -1;     ///< pipeline rank whose group of the same layout shares the gradients; -1: none
+  Group* ranks = nullptr; ///< over grad_sum_over; null where that is this rank alone
+  FlatRange held;         ///< what masters and states cover
+  FlatRange owned;        ///< this rank's equal part, whether or not it holds more
+  at::Tensor value, gradient, master;
   std::vector<at::Tensor> states;
 };
 
@@ -50,67 +76,54 @@ struct FlatGroup {
 struct ParameterSlot {
   const ParamSpec* spec = nullptr;
   std::size_t group = 0;
-  std::int64_t offset = 0; ///< in the group, elements
-  at::Tensor master;
-  at::Tensor value; ///< what the stage computes with: an autograd leaf over the copy, or over the master itself
-  std::vector<at::Tensor> states;
-  GradSink sink; ///< holds the gradient's view
+  FlatRange range; ///< in the group
+  /// This rank's copy is the one that counts in the norm and in checkpoints, as far as its group's owned range goes.
+  bool counted = true;
+  at::Tensor value;               ///< what the stage computes with: an autograd leaf over the group's value
+  at::Tensor master;              ///< undefined where this rank does not hold all of it
+  std::vector<at::Tensor> states; ///< likewise empty
+  GradSink sink;                  ///< holds the gradient's view
 };
 
 class ParameterStorage {
  public:
-  /// Lays out, allocates and fills every parameter from its InitSpec. `description` must outlive the storage. A description
-  /// that contradicts itself is Code::internal, with the parameter's name.
-  static Result<std::unique_ptr<ParameterStorage>> make(const StageDescription& description,
+  /// Lays out, allocates and fills every parameter of this rank's chunks from its InitSpec. `chunks` must outlive the
+  /// storage. A parameter tied with one of an earlier chunk of this rank shares its slot. A description that contradicts
+  /// itself is Code::internal, with the parameter's name. Collective when there are groups.
+  static Result<std::unique_ptr<ParameterStorage>> make(std::span<const StageDescription> chunks,
                                                         const StorageSettings& settings);
 
-  /// Adds one zeroed tensor per parameter for each name. Called once.
+  /// Adds one zeroed tensor per group for each name. Called once.
   void allocate_states(const std::vector<std::string>& names);
 
-  /// After masters changed: refreshes the compute copies. No host sync.
-  void refresh_compute();
+  /// After masters changed: every rank's values. Starts with this rank's part and gathers the others'. No host sync.
+  /// Collective.
+  void publish_masters();
 
-  [[nodiscard]] std::deque<ParameterSlot>& slots() noexcept { return slots_; } ///< order of the description
+  [[nodiscard]] std::deque<ParameterSlot>& slots() noexcept { return slots_; } ///< order of the descriptions
   [[nodiscard]] const std::deque<ParameterSlot>& slots() const noexcept { return slots_; }
-  /// Those that decay first; the same order on every rank that describes the same parameters.
-  [[nodiscard]] const std::vector<FlatGroup>& groups() const noexcept { return groups_; }
+  /// Of one chunk, in the order of its description; a tied parameter's slot may belong to an earlier chunk.
+  [[nodiscard]] const std::vector<ParameterSlot*>& chunk(std::size_t i) const { return chunks_[i]; }
+  /// By chunk, then by what they have in common; the same order on every rank that describes the same parameters.
+  [[nodiscard]] std::deque<FlatGroup>& groups() noexcept { return groups_; }
+  [[nodiscard]] const std::deque<FlatGroup>& groups() const noexcept { return groups_; }
   [[nodiscard]] const ParameterSlot* find(const std::string& name) const;
   [[nodiscard]] const std::vector<std::string>& state_names() const noexcept { return state_names_; }
-  /// Slots sorted by name: the order in which per-parameter norms are summed, whatever the layout.
-  [[nodiscard]] const std::vector<const ParameterSlot*>& by_name() const noexcept { return by_name_; }
 
-  /// Flat ranges for an elementwise optimizer, whole parameters for the others.
+  /// Held ranges for an elementwise optimizer, whole parameters for the others (which needs shard_optimizer = false).
   [[nodiscard]] std::vector<Segment> segments(bool elementwise) const;
 
  private:
   ParameterStorage() = default;
-  std::vector<FlatGroup> groups_;
-  std::deque<ParameterSlot> slots_; // a deque: addresses stay, sinks are handed out
-  std::unordered_map<std::string, const ParameterSlot*> index_;
-  std::vector<const ParameterSlot*> by_name_;
+  Status place(std::span<const StageDescription> chunks, const StorageSettings& settings);
+  void allocate(const StorageSettings& settings);
+  Status fill(const StorageSettings& settings);
+
+  std::deque<FlatGroup> groups_; // deques: addresses stay, sinks and groups are handed out
+  std::deque<ParameterSlot> slots_;
+  std::vector<std::vector<ParameterSlot*>> chunks_;
+  std::unordered_map<std::string, ParameterSlot*> index_;
   std::vector<std::string> state_names_;
 };
-
-/// State and counter buffers of a stage. Counters of one type share a flat tensor: one launch zeroes or reads them all.
-class BufferStorage {
- public:
-  BufferStorage(const StageDescription& description, at::Device device);
-  void zero_counters();
-  [[nodiscard]] const std::vector<at::Tensor>& tensors() const noexcept {
-    return tensors_;
-  } ///< order of the description
-  /// Every counter that has a report_as, in the order of the description, as one fp64 vector; undefined when there is none.
-  [[nodiscard]] at::Tensor reported() const;
-  [[nodiscard]] const std::vector<const BufferSpec*>& reported_specs() const noexcept { return reported_specs_; }
-
- private:
-  std::vector<at::Tensor> tensors_;
-  std::vector<at::Tensor> counters_; // flat, one a type
-  std::vector<at::Tensor> reported_; // views
-  std::vector<const BufferSpec*> reported_specs_;
-};
-
-/// The part of a local tensor that a piece names, as a view of the local box's shape.
-at::Tensor local_box(const at::Tensor& local, const ParamPiece& piece);
 
 } // namespace conclave::train

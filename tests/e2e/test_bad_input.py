@@ -101,10 +101,11 @@ class BadInput(ConclaveTest):
             self.assertIn("a vocabulary of 259 tokens, the experiment's tokenizer one of 258", said)
         self.run_conclave("--run-dir", "run", "--resume")
 
-    def test_more_ranks_than_this_version_runs(self):
+    def test_a_layout_that_the_ranks_do_not_make(self):
         said = self.run_conclave("--run-dir", "run", "--set", "parallel.tensor=2", code=3)
-        self.assertIn("the launcher started 1 and the experiment asks for at least 2 (pipeline 1, data 1, tensor 2, expert 1): "
-                      "missing are process groups and the parallel operators", said)
+        self.assertIn("tensor 2 x pipeline 1 = 2 does not divide 1 ranks", said)
+        said = self.run_conclave("--run-dir", "run", "--ranks", "2", "--set", "parallel.data=4", "--set", "train.micro_batch=2", code=3)
+        self.assertIn("tensor 1 x pipeline 1 x data 4 = 4 ranks, but the run has 2", said)
 
     def test_a_gpu_that_is_not_there(self):
         if os.path.exists("/dev/nvidiactl"):

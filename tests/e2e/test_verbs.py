@@ -7,6 +7,8 @@ import subprocess
 
 from harness import CONCLAVE, ConclaveTest, TINY
 
+EXPERIMENTS = TINY.parents[2] / "experiments"
+
 
 class Verbs(ConclaveTest):
     def verb(self, *arguments, code=0):
@@ -74,3 +76,47 @@ class Verbs(ConclaveTest):
         said = self.verb("check", TINY, "--set", f"vars.text={self.shared}/text", "--set",
                          "scheduler={use: scheduler/constant, with: {next: {use: scheduler/warmup-cosine}}}", code=2)
         self.assertIn("`steps` is all of the run, which leaves nothing to `next`", said)
+
+    def test_check_states_memory_and_storage(self):
+        check = ("check", TINY, "--set", f"vars.text={self.shared}/text")
+        said = self.verb(*check)
+        self.assertIn("\n  1 rank: pipeline 1 x data 1 x tensor 1, experts over 1\n", said)
+        self.assertRegex(said, r"\n    weights \S+ kB \+ gradients \S+ kB \+ optimizer \S+ kB \+ activations \S+ \S?B \+ "
+                               r"buffers \S+ MB \+ CUDA 700 MB = \S+ MB\n")
+        # 12 steps with every: 4 and keep: 3 leave three checkpoints; 12 x 8 x 32 tokens of two bytes.
+        self.assertRegex(said, r"storage: checkpoints of \S+ kB x \(3 kept \+ 1 under way\) "
+                               r"\+ prepared tokens of up to 6\.14 kB = ")
+        said = self.verb(*check, "--ranks", "4", "--set", "parallel={pipeline: 2, expert: 2}")
+        self.assertIn("\n  4 ranks: pipeline 2 x data 2 x tensor 1, experts over 2\n", said)
+        self.assertIn("\n    pipeline rank 1: weights ", said)
+
+    def test_check_refuses_what_does_not_fit(self):
+        check = ("check", TINY, "--set", f"vars.text={self.shared}/text")
+        said = self.verb(*check, "--set", "hardware={gpu_memory: 100MB, storage: 1MB}", code=2)
+        self.assertRegex(said, r"hardware\.gpu_memory: a GPU has 100 MB, and on 1 rank \(pipeline 1 x data 1 x tensor 1, "
+                               r"experts over 1\) one needs weights .* \+ CUDA 700 MB = \S+ MB: .*train\.recompute: true")
+        self.assertRegex(said, r"hardware\.storage: there are 1 MB, and the run needs checkpoints of \S+ kB x \(3 kept \+ 1 "
+                               r"under way\) \+ prepared tokens of up to 6\.14 kB = \S+ MB: keep fewer checkpoints")
+        said = self.verb(*check, "--ranks", "3", code=2)
+        self.assertIn("parallel: train.batch 8 is no multiple of micro_batch x data ranks = 4 x 3 = 12", said)
+        said = self.verb(*check, "--ranks", "4", "--set", "parallel.expert=3", code=2)
+        self.assertIn("expert 3 does not divide data 4 x tensor 1 = 4", said)
+
+    def test_a_layout_chosen_for_the_ranks(self):
+        check = ("check", TINY, "--set", f"vars.text={self.shared}/text", "--set", "parallel=auto", "--ranks")
+        self.assertIn("\n  2 ranks: pipeline 1 x data 2 x tensor 1, experts over 1\n", self.verb(*check, "2"))
+        # Two micro-batches for four data ranks: the model is split.
+        self.assertIn("\n  4 ranks: pipeline 1 x data 2 x tensor 2, experts over 1\n", self.verb(*check, "4"))
+        self.assertIn("parallel: no layout of 7 ranks suits the experiment (pipeline 1 x data 7 ", self.verb(*check, "7", code=2))
+
+    def test_the_scale_ladder_fits_where_it_says(self):
+        said = self.verb("check", EXPERIMENTS / "moe-10b.yaml")
+        self.assertIn("\n  8 ranks: pipeline 1 x data 8 x tensor 1, experts over 8\n", said)
+        self.assertIn(" GB of 80 GB\n", said)
+        self.assertRegex(said, r"storage: checkpoints of \S+ GB x \(5 kept \+ 1 under way\) .* of 2 TB\n")
+        large = EXPERIMENTS / "moe-100b.yaml"
+        said = self.verb("check", large, "--ranks", "8", code=2)
+        self.assertRegex(said, r"hardware\.gpu_memory: a GPU has 80 GB, and on 8 ranks \(.*\) one needs weights \S+ GB \+ .* = "
+                               r"\S+ GB: more ranks, with a higher parallel\.expert")
+        for ranks in (64, 1024):
+            self.assertIn(f"\n  {ranks} ranks: ", self.verb("check", large, "--ranks", str(ranks)))

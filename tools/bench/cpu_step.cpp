@@ -70,10 +70,10 @@ int main(int argc, char** argv) {
   EngineSettings settings;
   settings.loss.label_smoothing = train["label_smoothing"].get<double>();
   settings.clip_grad_norm = train["clip"].get<double>();
-  const auto engine =
-      need(make_step_engine(settings, need(model->make_stage(request)),
-                            testing::load_plugin<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", shape["adamw"]),
-                            "optimizer/adamw", nullptr, "model/moe-transformer"));
+  EngineParts parts;
+  parts.stages.push_back(need(model->make_stage(request)));
+  parts.optimizer = testing::load_plugin<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", shape["adamw"]);
+  const auto engine = need(make_step_engine(settings, std::move(parts)));
   for (int i = -1; i < steps; ++i) {
     const data::HostStep step = make_step(i + 1, train);
     const auto begin = std::chrono::steady_clock::now();

@@ -34,6 +34,7 @@
 
 #include "conclave/testkit.hpp"
 #include "launch/device.hpp"
+#include "train/buffer_storage.hpp"
 #include "train/gradient_adapter.hpp"
 #include "train/storage.hpp"
 
@@ -119,10 +120,10 @@ int main(int argc, char** argv) {
   request.device = opened.device;
   const auto stage = need(model->make_stage(request));
   const auto summary = need(model->summarize(request.shape, Mesh{}));
-  const StageDescription description = stage->describe();
+  const std::vector<StageDescription> chunks{stage->describe()};
   const auto storage = need(train::ParameterStorage::make(
-      description, {.device = device, .master = at::kFloat, .compute = at::kBFloat16, .seed = 1}));
-  train::BufferStorage buffers(description, device);
+      chunks, {.device = device, .master = at::kFloat, .compute = at::kBFloat16, .seed = 1}));
+  train::BufferStorage buffers(chunks[0], device);
   StageStorage bound;
   for (train::ParameterSlot& slot : storage->slots()) {
     train::attach_gradient_adapter(slot);

@@ -1,11 +1,13 @@
-// Layout: the parameters and buffers of one pipeline chunk, and where each layer finds its own.
+// Layout: the parameters and buffers of one pipeline chunk on one rank, and where each layer finds its own.
 //
 // Local tensors are fused for speed (QKV; gate and up of all experts); their pieces carry the Hugging Face style names of
-// Qwen3-MoE. What this is not: storage. Nothing is allocated here.
+// Qwen3-MoE. Over the tensor ranks, heads, hidden units of dense layers and shared experts, and the vocabulary are split
+// evenly; over the expert ranks, whole experts are. Norms and the router are copies. What this is not: storage. Nothing is
+// allocated here.
 #pragma once
 
 #include <cstddef>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "conclave/model.hpp"
@@ -31,9 +33,11 @@ struct Layout {
   std::vector<LayerSlots> layers;
 };
 
-/// Layers [first, last) of chunk `chunk`: as even as it goes, later chunks get the longer share.
-std::pair<std::int64_t, std::int64_t> chunk_layers(std::int64_t layers, int chunk, int chunks);
+/// Layers [first, last) of chunk `chunk`: as `pipeline_layers` says; without it as even as it goes, later chunks get the
+/// longer share. A chunk of one has them all.
+std::pair<std::int64_t, std::int64_t> chunk_layers(const Config& config, int chunk, int chunks);
 
-Layout make_layout(const Config& config, std::int64_t vocabulary, int chunk, int chunks);
+/// For the rank that `mesh` says, which fits the config (model.cpp checks).
+Layout make_layout(const Config& config, std::int64_t vocabulary, const Mesh& mesh = {}, int chunk = 0, int chunks = 1);
 
 } // namespace conclave::moe_transformer

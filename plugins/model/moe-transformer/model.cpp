@@ -3,43 +3,93 @@
 #include "model.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 
+#include "conclave/parallel/vocabulary.hpp"
 #include "layout.hpp"
 #include "stage.hpp"
 
 namespace conclave::moe_transformer {
 namespace {
 
-Error does_not_split(const std::string& what, std::int64_t n, const std::string& dimension, int parts) {
-  return invalid(what + " " + std::to_string(n) + " / " + dimension + " " + std::to_string(parts) + " is not whole",
-                 "choose a `parallel." + dimension + "` that divides it", "model/moe-transformer");
+constexpr const char* here = "model/moe-transformer";
+
+Status check_shape(const ModelShape& shape) {
+  if (shape.vocabulary < 2)
+    return invalid("a vocabulary of " + std::to_string(shape.vocabulary), "use a tokenizer with at least 2 ids", here);
+  if (shape.max_length < 1)
+    return invalid("sequences of length " + std::to_string(shape.max_length), "set data.length.max", here);
+  return {};
 }
 
-Status check_fit(const Config& c, const ModelShape& shape, const Mesh& mesh, int chunks) {
-  if (shape.vocabulary < 2) {
-    return invalid("a vocabulary of " + std::to_string(shape.vocabulary), "use a tokenizer with at least 2 ids",
-                   "model/moe-transformer");
+/// `n` things must go evenly over the ranks of a dimension.
+Status check_split(const std::string& what, std::int64_t n, MeshDim dim, int parts) {
+  if (n % parts == 0) return {};
+  const std::string name = to_string(dim);
+  return invalid(what + " " + std::to_string(n) + " / " + name + " " + std::to_string(parts) + " is not whole",
+                 "choose a `parallel." + name + "` that divides it", here);
+}
+
+/// Key heads go whole to tensor ranks, or evenly sized slices of a head do.
+Status check_key_heads(const Config& c, int tensor) {
+  if (tensor % c.key_heads() != 0) return check_split("kv_heads", c.key_heads(), MeshDim::tensor, tensor);
+  if (c.key_heads() * c.head_size() % tensor == 0) return {};
+  return invalid("kv_heads " + std::to_string(c.key_heads()) + " x head width " + std::to_string(c.head_size()) +
+                     " / tensor " + std::to_string(tensor) + " is not whole",
+                 "choose a `parallel.tensor` that divides it", here);
+}
+
+Status check_vocabulary(std::int64_t vocabulary, int tensor) {
+  const auto last = parallel::vocabulary_range(vocabulary, tensor, tensor - 1);
+  if (last.real > 0) return {};
+  return invalid("a vocabulary of " + std::to_string(vocabulary) + " in parts of " + std::to_string(last.local) +
+                     " leaves nothing for the last of tensor " + std::to_string(tensor) + " ranks",
+                 "lower `parallel.tensor`", here);
+}
+
+Status check_tensor(const Config& c, const ModelShape& shape, int tensor) {
+  CONCLAVE_RETURN_IF_ERROR(check_split("heads", c.heads, MeshDim::tensor, tensor));
+  CONCLAVE_RETURN_IF_ERROR(check_key_heads(c, tensor));
+  if (c.dense_layers > 0) CONCLAVE_RETURN_IF_ERROR(check_split("dense_width", c.dense_width, MeshDim::tensor, tensor));
+  if (c.shared_experts > 0 && c.dense_layers < c.layers)
+    CONCLAVE_RETURN_IF_ERROR(
+        check_split("shared expert width", c.shared_experts * c.expert_width, MeshDim::tensor, tensor));
+  CONCLAVE_RETURN_IF_ERROR(check_vocabulary(shape.vocabulary, tensor));
+  // Each rank has an even share of a micro-batch's tokens. Shorter sequences are checked as they come.
+  return check_split("data.length.max", shape.max_length, MeshDim::tensor, tensor);
+}
+
+Status check_chunks(const Config& c, int chunks) {
+  if (chunks <= c.layers) return {};
+  return invalid(std::to_string(chunks) + " pipeline chunks for " + std::to_string(c.layers) +
+                     " layers leave a chunk without a layer",
+                 "use at most one chunk a layer", here);
+}
+
+Status check_fit(const Config& c, const ModelShape& shape, const Mesh& mesh) {
+  CONCLAVE_RETURN_IF_ERROR(check_shape(shape));
+  const int pipeline = mesh.size(MeshDim::pipeline);
+  CONCLAVE_RETURN_IF_ERROR(check_chunks(c, pipeline));
+  CONCLAVE_RETURN_IF_ERROR(
+      check_split("entries of pipeline_layers", std::ssize(c.pipeline_layers), MeshDim::pipeline, pipeline));
+  CONCLAVE_RETURN_IF_ERROR(check_tensor(c, shape, mesh.size(MeshDim::tensor)));
+  if (c.dense_layers < c.layers)
+    CONCLAVE_RETURN_IF_ERROR(check_split("experts", c.experts, MeshDim::expert, mesh.size(MeshDim::expert)));
+  if (const int context = mesh.size(MeshDim::context); context > 1)
+    return unsupported("the model does not split over the context dimension", "set parallel.context: 1", here);
+  return {};
+}
+
+Status check_chunk(const Config& c, int chunk, int chunks) {
+  if (chunk < 0 || chunk >= chunks)
+    return internal_error("chunk " + std::to_string(chunk) + " of " + std::to_string(chunks), here);
+  CONCLAVE_RETURN_IF_ERROR(check_chunks(c, chunks));
+  if (!c.pipeline_layers.empty() && chunks > 1 && std::ssize(c.pipeline_layers) != chunks) {
+    return invalid("pipeline_layers says " + std::to_string(c.pipeline_layers.size()) + " chunks, the run has " +
+                       std::to_string(chunks),
+                   "give a number for each pipeline rank and virtual stage, or none", here);
   }
-  if (shape.max_length < 1)
-    return invalid("sequences of length " + std::to_string(shape.max_length), "set data.length.max",
-                   "model/moe-transformer");
-  if (chunks > c.layers) {
-    return invalid(std::to_string(chunks) + " pipeline chunks for " + std::to_string(c.layers) +
-                       " layers leave a chunk without a layer",
-                   "use at most one chunk a layer", "model/moe-transformer");
-  }
-  const int tensor = mesh.size(MeshDim::tensor), expert = mesh.size(MeshDim::expert);
-  if (c.heads % tensor != 0) return does_not_split("heads", c.heads, "tensor", tensor);
-  if (c.key_heads() % tensor != 0 && tensor % c.key_heads() != 0)
-    return does_not_split("kv_heads", c.key_heads(), "tensor", tensor);
-  if (c.dense_layers > 0 && c.dense_width % tensor != 0)
-    return does_not_split("dense_width", c.dense_width, "tensor", tensor);
-  if (c.shared_experts > 0 && (c.shared_experts * c.expert_width) % tensor != 0) {
-    return does_not_split("shared expert width", c.shared_experts * c.expert_width, "tensor", tensor);
-  }
-  if (c.dense_layers < c.layers && c.experts % expert != 0)
-    return does_not_split("experts", c.experts, "expert", expert);
   return {};
 }
 
@@ -54,11 +104,11 @@ double average_span(std::int64_t length, std::int64_t window) {
 
 Result<ModelSummary> MoeTransformer::summarize(const ModelShape& shape, const Mesh& mesh) const {
   const Config& c = config_;
-  CONCLAVE_RETURN_IF_ERROR(check_fit(c, shape, mesh, mesh.size(MeshDim::pipeline)));
+  CONCLAVE_RETURN_IF_ERROR(check_fit(c, shape, mesh));
   ModelSummary summary;
   summary.layers = static_cast<int>(c.layers);
   summary.experts = c.dense_layers < c.layers ? static_cast<int>(c.experts) : 0;
-  const Layout layout = make_layout(c, shape.vocabulary, 0, 1);
+  const Layout layout = make_layout(c, shape.vocabulary);
   double products = 0; // weights that each token is multiplied with
   for (const ParamSpec& spec : layout.description.parameters) {
     std::int64_t count = 1;
@@ -79,17 +129,8 @@ Result<ModelSummary> MoeTransformer::summarize(const ModelShape& shape, const Me
 }
 
 Result<std::unique_ptr<Stage>> MoeTransformer::make_stage(const StageRequest& request) const {
-  CONCLAVE_RETURN_IF_ERROR(check_fit(config_, request.shape, request.mesh, request.chunks));
-  if (request.chunk < 0 || request.chunk >= request.chunks) {
-    return internal_error("chunk " + std::to_string(request.chunk) + " of " + std::to_string(request.chunks),
-                          "model/moe-transformer");
-  }
-  for (const MeshDim dim : {MeshDim::tensor, MeshDim::expert, MeshDim::context}) {
-    if (request.mesh.size(dim) > 1) {
-      return unsupported(std::string("the model does not split over the ") + to_string(dim) + " dimension yet",
-                         std::string("set parallel.") + to_string(dim) + ": 1", "model/moe-transformer");
-    }
-  }
+  CONCLAVE_RETURN_IF_ERROR(check_fit(config_, request.shape, request.mesh));
+  CONCLAVE_RETURN_IF_ERROR(check_chunk(config_, request.chunk, request.chunks));
   return std::unique_ptr<Stage>(std::make_unique<MoeStage>(config_, request));
 }
 

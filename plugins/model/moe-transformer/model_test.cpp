@@ -45,6 +45,9 @@ TEST(Options, CrossErrors) {
   EXPECT_TRUE(bind({{"top_k", {}, Value::scalar("17")}}, config).has_errors());
   EXPECT_TRUE(bind({{"kv_heads", {}, Value::scalar("5")}}, config).has_errors());
   EXPECT_TRUE(bind({{"dense_layers", {}, Value::scalar("1")}}, config).has_errors());
+  const Value layers = Value::list({Value::scalar("20"), Value::scalar("5")});
+  const Diagnostics d = bind({{"pipeline_layers", {}, layers}}, config);
+  EXPECT_NE(d.render().find("the chunks have 25 layers and the model 24"), std::string::npos) << d.render();
   EXPECT_TRUE(bind({{"hierarchy", {}, Value::map({{"local_layers", {}, Value::scalar("1")}})}}, config).has_errors());
 }
 
@@ -79,16 +82,78 @@ TEST(Summary, RefusesWhatDoesNotFitTheMesh) {
   ASSERT_FALSE(expert.ok());
   EXPECT_NE(expert.error().what.find("experts 4 / expert 3"), std::string::npos);
   StageRequest request = request_of();
-  request.mesh = mesh(1, 2, 1);
+  request.mesh = Mesh({1, 1, 2, 1, 1, 1}, {});
   const auto stage = model.make_stage(request);
   ASSERT_FALSE(stage.ok());
   EXPECT_EQ(stage.error().code, Code::unsupported);
 }
 
+TEST(Summary, ShowsTheArithmeticOfATensorSplit) {
+  testkit::FakeHost host;
+  const auto refusal = [&](const Config& config, ModelShape shape, int tensor) {
+    const auto summary = MoeTransformer(host, config).summarize(shape, Mesh({1, 1, 1, tensor, tensor, 1}, {}));
+    return summary.ok() ? "" : summary.error().what;
+  };
+  Config config = rich_config(); // 4 heads, 2 key heads of 8, dense width 14, a shared expert of 10
+  EXPECT_EQ(refusal(config, {31, 64}, 2), "");
+  EXPECT_EQ(refusal(config, {31, 63}, 2), "data.length.max 63 / tensor 2 is not whole");
+  EXPECT_EQ(refusal(config, {31, 64}, 4), "dense_width 14 / tensor 4 is not whole");
+  config.dense_width = 16;
+  EXPECT_EQ(refusal(config, {31, 64}, 4), "shared expert width 10 / tensor 4 is not whole");
+  config.shared_experts = 2;
+  EXPECT_EQ(refusal(config, {31, 64}, 4), "");
+  EXPECT_EQ(refusal(config, {5, 64}, 4),
+            "a vocabulary of 5 in parts of 2 leaves nothing for the last of tensor 4 ranks");
+  config.head_width = 6; // 2 key heads over 4 ranks: slices of 3
+  EXPECT_EQ(refusal(config, {31, 64}, 4), "");
+  config.kv_heads = 1;
+  EXPECT_EQ(refusal(config, {31, 64}, 4), "kv_heads 1 x head width 6 / tensor 4 is not whole");
+  config.heads = 6;
+  config.kv_heads = 3;
+  EXPECT_EQ(refusal(config, {31, 64}, 2), "kv_heads 3 / tensor 2 is not whole");
+}
+
+TEST(Summary, CountsTheWholeModelWhateverTheMesh) {
+  testkit::FakeHost host;
+  const MoeTransformer model(host, tiny_config());
+  const auto one = model.summarize({31, 64}, {}), many = model.summarize({31, 64}, Mesh({3, 2, 1, 2, 1, 4}, {}));
+  ASSERT_TRUE(one.ok() && many.ok());
+  EXPECT_EQ(many->parameters, one->parameters);
+  EXPECT_EQ(many->active_parameters, one->active_parameters);
+  EXPECT_EQ(many->forward_flops_per_token, one->forward_flops_per_token);
+}
+
+TEST(PipelineLayers, SayWhichChunkHasWhat) {
+  testkit::FakeHost host;
+  Config config = tiny_config();
+  config.layers = 6;
+  config.pipeline_layers = {1, 3, 2};
+  EXPECT_EQ(chunk_layers(config, 0, 3), std::pair(std::int64_t{0}, std::int64_t{1}));
+  EXPECT_EQ(chunk_layers(config, 1, 3), std::pair(std::int64_t{1}, std::int64_t{4}));
+  EXPECT_EQ(chunk_layers(config, 2, 3), std::pair(std::int64_t{4}, std::int64_t{6}));
+  EXPECT_EQ(chunk_layers(config, 0, 1), std::pair(std::int64_t{0}, std::int64_t{6})) << "one chunk has all";
+
+  const MoeTransformer model(host, config);
+  const auto pipeline = [](int ranks) { return Mesh({ranks, 1, 1, 1, 1, 1}, {}); };
+  EXPECT_TRUE(model.summarize({31, 64}, pipeline(1)).ok());
+  EXPECT_TRUE(model.summarize({31, 64}, pipeline(3)).ok());
+  const auto two = model.summarize({31, 64}, pipeline(2));
+  ASSERT_FALSE(two.ok());
+  EXPECT_EQ(two.error().what, "entries of pipeline_layers 3 / pipeline 2 is not whole");
+  StageRequest request = request_of();
+  request.mesh = pipeline(3);
+  request.chunks = 3;
+  EXPECT_TRUE(model.make_stage(request).ok());
+  request.chunks = 6; // two virtual stages a rank
+  const auto stage = model.make_stage(request);
+  ASSERT_FALSE(stage.ok());
+  EXPECT_EQ(stage.error().what, "pipeline_layers says 3 chunks, the run has 6");
+}
+
 TEST(Layout, NamesAndPiecesCoverEveryElementOnce) {
   for (const Config& config : {tiny_config(), rich_config()}) {
     std::set<std::string> names;
-    for (const ParamSpec& spec : make_layout(config, 31, 0, 1).description.parameters) {
+    for (const ParamSpec& spec : make_layout(config, 31).description.parameters) {
       std::int64_t size = 1, covered = 0;
       for (const std::int64_t n : spec.shape) size *= n;
       for (const ParamPiece& piece : spec.pieces) {
@@ -111,11 +176,11 @@ TEST(Layout, ChunksHoldEveryParameterOnceAndTiesAreCopies) {
   config.layers = 5;
   config.tie_embeddings = true;
   std::multiset<std::string> cut, whole;
-  for (const ParamSpec& spec : make_layout(config, 31, 0, 1).description.parameters) whole.insert(spec.name);
+  for (const ParamSpec& spec : make_layout(config, 31).description.parameters) whole.insert(spec.name);
   for (int chunk = 0; chunk < 3; ++chunk) {
-    const auto [first, last] = chunk_layers(5, chunk, 3);
+    const auto [first, last] = chunk_layers(config, chunk, 3);
     EXPECT_GE(last - first, 1);
-    for (const ParamSpec& spec : make_layout(config, 31, chunk, 3).description.parameters) {
+    for (const ParamSpec& spec : make_layout(config, 31, {}, chunk, 3).description.parameters) {
       if (spec.tied_with.empty()) {
         cut.insert(spec.name);
         continue;

@@ -2,6 +2,7 @@
 
 #include "options.hpp"
 
+#include <numeric>
 #include <string>
 
 namespace conclave::moe_transformer {
@@ -47,6 +48,12 @@ void validate(const Config& c, OptionReport& report) {
   if (c.hierarchy.local_layers > 0 && c.hierarchy.window.value == 0) {
     report.error("hierarchy", "local layers need a window",
                  "set hierarchy.window to the number of tokens that they see");
+  }
+  const std::int64_t placed = std::accumulate(c.pipeline_layers.begin(), c.pipeline_layers.end(), std::int64_t{0});
+  if (!c.pipeline_layers.empty() && placed != c.layers) {
+    report.error("pipeline_layers",
+                 "the chunks have " + std::to_string(placed) + " layers and the model " + std::to_string(c.layers),
+                 "give numbers that sum to `layers`");
   }
   if (c.router.bias_update_rate > 0 && c.router.balance_loss > 0.001) {
     report.hint(
@@ -152,6 +159,14 @@ OptionTable option_table() {
       .doc(
           "Standard deviation of initial weights; projections back to the residual stream have it divided by sqrt(2 "
           "layers).")
+      .opt("pipeline_layers", &Config::pipeline_layers)
+      .range(1, 1024)
+      .affects(Affects::speed)
+      .doc(
+          "Layers of each pipeline chunk, from the first, which also embeds, to the last, which also has the loss; as "
+          "many "
+          "numbers as pipeline ranks times virtual stages. One chunk has all layers whatever is said here. []: even "
+          "shares.")
       .validate(validate)
       .build();
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "conclave/ops/router.hpp"
 #include "conclave/options.hpp"
@@ -33,6 +34,7 @@ struct Config {
   HierarchyConfig hierarchy;
   bool tie_embeddings = false;
   double init_std = 0.02;
+  std::vector<std::int64_t> pipeline_layers; ///< of each chunk; empty: even shares
 
   [[nodiscard]] std::int64_t key_heads() const { return kv_heads > 0 ? kv_heads : heads; }
   [[nodiscard]] std::int64_t head_size() const { return head_width > 0 ? head_width : width / heads; }

@@ -2,19 +2,26 @@
 
 #include "stage.hpp"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <c10/core/Device.h>
 
+#include <algorithm>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
-#include "conclave/ops/cross_entropy.hpp"
-#include "conclave/ops/embedding.hpp"
 #include "conclave/ops/experts.hpp"
 #include "conclave/ops/linear.hpp"
 #include "conclave/ops/parameter.hpp"
 #include "conclave/ops/recompute.hpp"
 #include "conclave/ops/rms_norm.hpp"
 #include "conclave/ops/router.hpp"
+#include "conclave/parallel/collectives.hpp"
+#include "conclave/parallel/experts.hpp"
+#include "conclave/parallel/vocabulary.hpp"
 
 namespace conclave::moe_transformer {
 namespace {
@@ -29,9 +36,14 @@ at::Tensor plus(const at::Tensor& total, const at::Tensor& term) {
   return total.defined() ? total.add(term) : term;
 }
 
+Group* group_of(const StageRequest& request, MeshDim dim) {
+  return request.groups != nullptr && request.mesh.size(dim) > 1 ? &request.groups->over({dim}) : nullptr;
+}
+
 } // namespace
 
 struct MoeStage::LayerContext {
+  std::int64_t sequences = 0, length = 0;
   at::Tensor position_ids, token_mask;
   ops::AttentionMask local, whole;
   bool training = true;
@@ -40,9 +52,13 @@ struct MoeStage::LayerContext {
 MoeStage::MoeStage(const Config& config, const StageRequest& request)
     : config_(config),
       request_(request),
-      layout_(make_layout(config, request.shape.vocabulary, request.chunk, request.chunks)) {}
+      layout_(make_layout(config, request.shape.vocabulary, request.mesh, request.chunk, request.chunks)),
+      tensor_(group_of(request, MeshDim::tensor)),
+      expert_(group_of(request, MeshDim::expert)) {}
 
 Status MoeStage::bind(StageStorage storage) {
+  if (request_.groups == nullptr && (tensor_ranks() > 1 || request_.mesh.size(MeshDim::expert) > 1))
+    return internal_error("the stage is split over ranks and was given no groups", "model/moe-transformer");
   const auto& expected = layout_.description;
   if (storage.parameters.size() != expected.parameters.size() || storage.buffers.size() != expected.buffers.size()) {
     return internal_error("the storage has " + std::to_string(storage.parameters.size()) + " parameters and " +
@@ -63,15 +79,32 @@ Status MoeStage::bind(StageStorage storage) {
   return {};
 }
 
+std::vector<std::int64_t> MoeStage::activation_shape(std::int64_t rows, std::int64_t length) const {
+  if (tensor_ranks() == 1) return {rows, length, config_.width};
+  return {rows * length / tensor_ranks(), config_.width};
+}
+
+std::vector<std::int64_t> MoeStage::input_shape(std::int64_t rows, std::int64_t length) const {
+  return request_.chunk > 0 ? activation_shape(rows, length) : std::vector<std::int64_t>{};
+}
+
 StageOutput MoeStage::forward(const StageInput& input) {
   const Batch& batch = *input.batch;
-  at::Tensor x =
-      layout_.embedding != absent ? ops::embedding(batch.tokens, param(layout_.embedding)) : input.activations;
-  LayerContext context{batch.position_ids, batch.token_mask, {}, {}, input.training};
+  LayerContext context{batch.tokens.size(0), batch.tokens.size(1), batch.position_ids, batch.token_mask, {}, {},
+                       input.training};
+  if (context.sequences * context.length % tensor_ranks() != 0) {
+    throw std::invalid_argument("a micro-batch of " + std::to_string(context.sequences) + " sequences x " +
+                                std::to_string(context.length) + " tokens / tensor " + std::to_string(tensor_ranks()) +
+                                " is not whole; make data.batching.bucket_step a multiple of parallel.tensor");
+  }
+  at::Tensor x = layout_.embedding != absent
+                     ? parallel::embedding(batch.tokens, param(layout_.embedding), vocabulary_first(), tensor_)
+                     : input.activations.view({-1, config_.width});
+  const at::Tensor like = at::empty({context.sequences, context.length, 0}, x.options()); // what attention works on
   bool any_local = false, any_whole = false;
   for (const LayerSlots& slots : layout_.layers) (config_.window_of(slots.layer) > 0 ? any_local : any_whole) = true;
-  if (any_local) context.local = ops::make_attention_mask(x, batch.segment_ids, config_.hierarchy.window);
-  if (any_whole) context.whole = ops::make_attention_mask(x, batch.segment_ids, 0);
+  if (any_local) context.local = ops::make_attention_mask(like, batch.segment_ids, config_.hierarchy.window);
+  if (any_whole) context.whole = ops::make_attention_mask(like, batch.segment_ids, 0);
 
   at::Tensor balance_loss, z_loss;
   for (const LayerSlots& slots : layout_.layers) {
@@ -101,7 +134,7 @@ StageOutput MoeStage::forward(const StageInput& input) {
   if (layout_.head != absent) {
     run_head(input, x, output);
   } else {
-    output.activations = x;
+    output.activations = x.view(activation_shape(context.sequences, context.length));
   }
   if (balance_loss.defined()) {
     output.local_losses.push_back({"load_balance", balance_loss, config_.router.balance_loss, Normaliser::sequences});
@@ -116,32 +149,54 @@ MoeStage::LayerResult MoeStage::run_layer(const LayerSlots& slots, const LayerCo
   const at::Tensor attended = run_attention(slots, context, x);
   if (slots.router != absent) return run_experts(slots, context, attended, again);
   const at::Tensor h = ops::rms_norm(attended, param(slots.post_norm), config_.norm_eps);
-  return {ops::swiglu(h, param(slots.gate_up), param(slots.down), attended), {}, {}};
+  return {run_swiglu(h, slots.gate_up, slots.down, attended), {}, {}};
 }
 
 at::Tensor MoeStage::run_attention(const LayerSlots& slots, const LayerContext& context, const at::Tensor& x) const {
-  const at::Tensor h = ops::rms_norm(x, param(slots.input_norm), config_.norm_eps);
+  const std::int64_t heads = config_.heads / tensor_ranks(), width = heads * config_.head_size();
+  const std::int64_t key_heads = std::max<std::int64_t>(1, config_.key_heads() / tensor_ranks());
+  const auto by_sequence = [&](const at::Tensor& rows) { return rows.view({context.sequences, context.length, -1}); };
+  const at::Tensor h = parallel::gather_rows(ops::rms_norm(x, param(slots.input_norm), config_.norm_eps), tensor_);
   ops::QkNorm norm;
   if (config_.qk_norm) norm = {param(slots.query_norm), param(slots.key_norm), config_.norm_eps};
-  const ops::Qkv heads = ops::split_rotary(ops::linear(h, param(slots.qkv)), config_.heads, config_.key_heads(),
-                                           context.position_ids, rotary_, config_.qk_norm ? &norm : nullptr);
-  at::Tensor y = ops::attention(heads.query, heads.key, heads.value,
-                                config_.window_of(slots.layer) > 0 ? context.local : context.whole);
-  if (slots.head_gate != absent) {
-    y = ops::head_gate(y, ops::linear(h, param(slots.head_gate), &param(slots.head_gate_bias)));
-  }
-  return ops::linear(y.view({x.size(0), x.size(1), config_.heads * config_.head_size()}), param(slots.output), nullptr,
-                     x);
+  const ops::Qkv qkv = ops::split_rotary(by_sequence(own_heads(ops::linear(h, param(slots.qkv)))), heads, key_heads,
+                                         context.position_ids, rotary_, config_.qk_norm ? &norm : nullptr);
+  at::Tensor y =
+      ops::attention(qkv.query, qkv.key, qkv.value, config_.window_of(slots.layer) > 0 ? context.local : context.whole);
+  if (slots.head_gate != absent)
+    y = ops::head_gate(y, by_sequence(ops::linear(h, param(slots.head_gate), &param(slots.head_gate_bias))));
+  y = y.view({-1, width});
+  if (tensor_ == nullptr) return ops::linear(y, param(slots.output), nullptr, x);
+  return x + parallel::reduce_scatter_rows(ops::linear(y, param(slots.output)), tensor_);
+}
+
+at::Tensor MoeStage::own_heads(const at::Tensor& qkv) const {
+  const std::int64_t ranks = tensor_ranks(), key_heads = config_.key_heads();
+  if (key_heads >= ranks) return qkv;
+  // The queries here read one key head, of which this rank has computed 1/sharing, as it has of its value head.
+  const std::int64_t sharing = ranks / key_heads, slice = config_.head_size() / sharing;
+  const std::int64_t queries = config_.heads / ranks * config_.head_size();
+  const at::Tensor all = parallel::gather_columns(qkv.narrow(1, queries, 2 * slice), tensor_);
+  const std::int64_t first = request_.mesh.index(MeshDim::tensor) / sharing * sharing;
+  const at::Tensor head = all.view({-1, ranks, 2, slice}).narrow(1, first, sharing).transpose(1, 2);
+  return at::cat({qkv.narrow(1, 0, queries), head.reshape({-1, 2 * config_.head_size()})}, 1);
+}
+
+at::Tensor MoeStage::run_swiglu(const at::Tensor& h, std::size_t gate_up, std::size_t down,
+                                const at::Tensor& addend) const {
+  if (tensor_ == nullptr) return ops::swiglu(h, param(gate_up), param(down), addend);
+  const at::Tensor part = ops::swiglu(parallel::gather_rows(h, tensor_), param(gate_up), param(down));
+  return addend + parallel::reduce_scatter_rows(part, tensor_);
 }
 
 MoeStage::LayerResult MoeStage::run_experts(const LayerSlots& slots, const LayerContext& context, const at::Tensor& x,
                                             bool again) {
-  const at::Tensor h = ops::rms_norm(x, param(slots.post_norm), config_.norm_eps).view({-1, config_.width});
-  at::Tensor residual = x.view({-1, config_.width});
-  if (slots.shared_gate_up != absent) {
-    residual = ops::swiglu(h, param(slots.shared_gate_up), param(slots.shared_down), residual);
-  }
-  const at::Tensor logits = ops::linear(h.to(ops::accumulation_type(h.scalar_type())), param(slots.router));
+  const at::Tensor h = ops::rms_norm(x, param(slots.post_norm), config_.norm_eps);
+  const at::Tensor residual =
+      slots.shared_gate_up != absent ? run_swiglu(h, slots.shared_gate_up, slots.shared_down, x) : x;
+  // Every tensor rank routes all tokens, so that losses and counts are whole and equal on each.
+  const at::Tensor logits = parallel::gather_rows_replicated(
+      ops::linear(h.to(ops::accumulation_type(h.scalar_type())), param(slots.router)), tensor_);
   ops::RouterOptions options;
   options.scores = config_.router.scores;
   options.top_k = config_.top_k;
@@ -150,26 +205,35 @@ MoeStage::LayerResult MoeStage::run_experts(const LayerSlots& slots, const Layer
   options.balance_loss = config_.router.balance_loss > 0;
   options.z_loss = config_.router.z_loss > 0;
   const at::Tensor bias = slots.selection_bias != absent ? storage_.buffers[slots.selection_bias] : at::Tensor{};
-  const ops::Routing routing = ops::route(logits, bias, context.token_mask, x.size(0), options);
+  const ops::Routing routing = ops::route(logits, bias, context.token_mask, context.sequences, options);
   if (context.training && !again) storage_.buffers[slots.counts].add_(routing.counts);
-  const at::Tensor y =
-      ops::swiglu_experts(h, routing.weights, routing.experts, param(slots.gate_up), param(slots.down), residual);
-  return {y.view(x.sizes()), routing.balance_loss, routing.z_loss};
+  const at::Tensor y = parallel::swiglu_experts(h, parallel::own_rows(routing.weights, tensor_),
+                                                parallel::own_rows(routing.experts, tensor_), param(slots.gate_up),
+                                                param(slots.down), residual, expert_);
+  return {y, routing.balance_loss, routing.z_loss};
+}
+
+std::int64_t MoeStage::vocabulary_first() const {
+  return parallel::vocabulary_range(request_.shape.vocabulary, tensor_ranks(), request_.mesh.index(MeshDim::tensor))
+      .first;
 }
 
 void MoeStage::run_head(const StageInput& input, const at::Tensor& x, StageOutput& output) const {
   const Batch& batch = *input.batch;
-  const at::Tensor hidden = ops::rms_norm(x, param(layout_.final_norm), config_.norm_eps).view({-1, config_.width});
+  const at::Tensor hidden =
+      parallel::gather_rows(ops::rms_norm(x, param(layout_.final_norm), config_.norm_eps), tensor_);
   const BoundParam& head = param(layout_.head);
   if (wants_logits_) {
     const at::NoGradGuard no_grad;
-    output.logits = ops::linear(hidden, head).view({x.size(0), x.size(1), -1});
+    const at::Tensor logits = parallel::gather_columns(ops::linear(hidden, head), tensor_);
+    output.logits =
+        logits.narrow(1, 0, request_.shape.vocabulary).view({batch.tokens.size(0), batch.tokens.size(1), -1});
   }
   const ops::CrossEntropyOptions options{input.loss.label_smoothing, input.loss.z_loss, request_.shape.vocabulary};
-  const auto loss =
-      ops::cross_entropy(hidden, head, batch.labels.reshape({-1}), batch.loss_mask.reshape({-1}), options);
+  const auto loss = parallel::cross_entropy(hidden, head, vocabulary_first(), batch.labels.reshape({-1}),
+                                            batch.loss_mask.reshape({-1}), options, tensor_);
   output.local_losses.push_back({"cross_entropy", loss.loss_sum.to(request_.master), 1, Normaliser::loss_tokens});
-  output.token_nll = loss.nll.view({x.size(0), x.size(1)});
+  output.token_nll = loss.nll.view(batch.tokens.sizes());
 }
 
 void MoeStage::update_buffers(const StepGate& gate) {

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -151,6 +152,12 @@ inline StageInput input_of(const Batch& batch, const at::Tensor& activations = {
   input.activations = activations;
   input.loss = {0.1, 0.001};
   return input;
+}
+
+/// The largest difference, in units of the largest element of b.
+inline double relative_difference(const at::Tensor& a, const at::Tensor& b) {
+  const double scale = std::max(b.to(at::kDouble).abs().max().item<double>(), 1e-12);
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>() / scale;
 }
 
 } // namespace conclave::moe_transformer

@@ -16,11 +16,6 @@ Gradients run(BoundStage& bound, const Batch& batch) {
   return bound.gradients();
 }
 
-double relative_difference(const at::Tensor& a, const at::Tensor& b) {
-  const double scale = std::max(b.to(at::kDouble).abs().max().item<double>(), 1e-12);
-  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>() / scale;
-}
-
 TEST(Stage, SinksReceiveWhatAutogradReturns) {
   const Batch batch = make_batch(2, 9);
   BoundStage plain(rich_config(), request_of(31, at::kDouble), false),

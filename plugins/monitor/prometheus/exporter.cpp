@@ -5,16 +5,6 @@
 #include <cmath>
 
 namespace conclave::prometheus_monitor {
-namespace {
-
-prometheus::Labels to_labels(const Labels& labels) {
-  prometheus::Labels out;
-  for (const auto& [name, value] : labels) out.emplace(clean_label(name), value);
-  return out;
-}
-
-} // namespace
-
 std::string clean_name(const std::string& name) {
   std::string out;
   for (const char c : name) {
@@ -29,6 +19,15 @@ std::string clean_name(const std::string& name) {
 std::string clean_label(const std::string& name) {
   std::string out = clean_name(name);
   if (out == "le" || out == "quantile" || out.starts_with("__")) out = "label_" + out;
+  return out;
+}
+
+prometheus::Labels Exporter::to_labels(const Labels& labels) const {
+  prometheus::Labels out = common_;
+  for (const auto& [name, value] : labels) {
+    const std::string clean = clean_label(name);
+    out.emplace(common_.contains(clean) ? "label_" + clean : clean, value);
+  }
   return out;
 }
 
@@ -75,10 +74,10 @@ void Exporter::counter(const std::string& name, const std::string& help, double 
 
 void Exporter::histogram(const std::string& name, const std::string& help, double value,
                          const std::vector<double>& bounds) {
-  if (!finite(name, value) || !claim(name, Type::histogram) || !admit(name, {})) return;
+  if (!finite(name, value) || !claim(name, Type::histogram) || !admit(name, common_)) return;
   auto*& family = histograms_[name];
   if (!family) family = &prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_);
-  family->Add({}, bounds).Observe(value);
+  family->Add(common_, bounds).Observe(value);
 }
 
 } // namespace conclave::prometheus_monitor

@@ -25,13 +25,16 @@ using Labels = std::vector<std::pair<std::string, std::string>>;
 
 /// Letters, digits and underscores, not starting with a digit.
 std::string clean_name(const std::string& name);
-/// As clean_name(); names that Prometheus keeps for itself (`le`, `quantile`, `__...`) get a prefix.
+/// As clean_name(); names that Prometheus keeps for itself (`le`, `quantile`, `__...`) get the prefix `label_`.
 std::string clean_label(const std::string& name);
 
 class Exporter {
  public:
   explicit Exporter(std::size_t max_series) : max_series_(max_series) {}
 
+  /// Labels of every series, with clean names; before the first one is made. A metric's own label of such a name gets the
+  /// prefix `label_`.
+  void set_common_labels(const Labels& labels) { common_ = {labels.begin(), labels.end()}; }
   /// The first call of a name fixes its type and help; a call with another type is ignored.
   void gauge(const std::string& name, const std::string& help, double value, const Labels& labels = {});
   /// Adds a non-negative amount.
@@ -51,8 +54,10 @@ class Exporter {
   /// False when the series is new and there are too many already.
   bool admit(const std::string& name, const prometheus::Labels& labels);
   bool finite(const std::string& name, double value);
+  [[nodiscard]] prometheus::Labels to_labels(const Labels& labels) const;
 
   std::size_t max_series_;
+  prometheus::Labels common_;
   std::size_t refused_ = 0;
   std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
   std::map<std::string, Type> types_;

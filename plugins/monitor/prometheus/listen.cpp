@@ -7,6 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -15,6 +18,7 @@
 namespace conclave::prometheus_monitor {
 namespace {
 
+/// Has colons, as only IPv6 addresses do.
 bool is_ipv6(const std::string& host) { return host.find(':') != std::string::npos; }
 
 /// The address as the socket calls want it; its length, or 0 when `host` is no numeric address.
@@ -37,6 +41,8 @@ socklen_t socket_address(const Endpoint& endpoint, sockaddr_storage& storage) {
 std::string Endpoint::text() const { return (is_ipv6(host) ? "[" + host + "]" : host) + ":" + std::to_string(port); }
 
 bool Endpoint::is_loopback() const { return host == "::1" || host.starts_with("127."); }
+
+bool Endpoint::is_any() const { return host == "0.0.0.0" || host == "::"; }
 
 Result<Endpoint> parse_endpoint(const std::string& text) {
   const auto wrong = [&](const char* what) {
@@ -80,6 +86,19 @@ Availability try_endpoint(const Endpoint& endpoint, std::string& reason) {
   if (bound) return Availability::free;
   reason = std::generic_category().message(error);
   return error == EADDRINUSE ? Availability::in_use : Availability::failed;
+}
+
+bool is_host(const std::string& text) {
+  sockaddr_storage storage;
+  if (is_ipv6(text)) return socket_address({text, 0}, storage) != 0;
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '.' || c == '-' || c == '_';
+  });
+}
+
+std::string machine_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
 }
 
 void touch_endpoint(const Endpoint& endpoint) noexcept {

@@ -13,12 +13,14 @@
 namespace conclave::prometheus_monitor {
 
 struct Endpoint {
-  std::string host; ///< a numeric IPv4 address, or an IPv6 one without brackets
+  std::string host; ///< a numeric IPv4 address, an IPv6 one without brackets, or (to be announced only) a name
   int port = 0;     ///< 0 = any free one
   /// `127.0.0.1:8000` or `[::1]:8000`.
   [[nodiscard]] std::string text() const;
   /// Reachable from this machine alone.
   [[nodiscard]] bool is_loopback() const;
+  /// Every address of this machine: 0.0.0.0 or ::.
+  [[nodiscard]] bool is_any() const;
 };
 
 /// `127.0.0.1:8000`, `[::1]:8000`, `localhost:8000`. A bare port or a host name is an error that says what to write.
@@ -27,6 +29,11 @@ Result<Endpoint> parse_endpoint(const std::string& text);
 enum class Availability { free, in_use, failed };
 /// Binds and closes again. `reason` receives the system's words unless it is free.
 Availability try_endpoint(const Endpoint& endpoint, std::string& reason);
+
+/// A name that a resolver may know, or a numeric address without brackets; no port.
+bool is_host(const std::string& text);
+/// What others call this machine.
+std::string machine_name();
 
 /// Connects and hangs up at once; whether it worked does not matter.
 void touch_endpoint(const Endpoint& endpoint) noexcept;

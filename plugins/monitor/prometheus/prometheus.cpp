@@ -2,8 +2,10 @@
 
 #include "prometheus.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
+#include <filesystem>
 #include <thread>
 
 #include "conclave/signal_mask.hpp"
@@ -11,7 +13,8 @@
 namespace conclave::prometheus_monitor {
 namespace {
 
-constexpr int ports_to_try = 100;
+constexpr int ports_after = 15; ///< that are tried when the wanted one is in use
+constexpr int last_port = 65535;
 const std::vector<double> step_seconds_bounds = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300};
 
 double unix_time() {
@@ -38,9 +41,28 @@ OptionTable option_table() {
       .doc(
           "Address and port; port 0 takes a free one. The endpoint has no password: keep it on 127.0.0.1 unless the "
           "network is trusted.")
-      .choice("on_conflict", &Options::on_conflict, {{"error", OnConflict::error}, {"next", OnConflict::next}})
+      .choice("placement", &Options::placement,
+              {{"global", Placement::global}, {"node", Placement::node}, {"rank", Placement::rank}})
       .affects(Affects::io)
-      .doc("When the port is in use: end the run, or take the next free one.")
+      .doc(
+          "One endpoint for the run, one on each machine, or one on every rank; the last two at the port plus the "
+          "rank's number on its machine, with the rank as a label of every series.")
+      .choice("on_conflict", &Options::on_conflict,
+              {{"auto", OnConflict::automatic}, {"error", OnConflict::error}, {"next", OnConflict::next}})
+      .affects(Affects::io)
+      .doc(
+          "When the port is in use: end the run, or take the first free one of the 15 after it. auto: error where the "
+          "run has one endpoint, else next.")
+      .opt("targets_file", &Options::targets_file)
+      .affects(Affects::io)
+      .doc(
+          "Tell a Prometheus server of each endpoint in a file for its file_sd_configs, removed at the end: "
+          "`<targets_file>.<rank>.json`, relative to the run directory.")
+      .opt("announce", &Options::announce)
+      .affects(Affects::io)
+      .doc(
+          "Host name or address that target files give; without it, the address of `listen`, or the machine's name "
+          "where that is 0.0.0.0 or [::].")
       .opt("short_names", &Options::short_names)
       .affects(Affects::io)
       .doc(
@@ -49,9 +71,6 @@ OptionTable option_table() {
       .opt("experts", &Options::experts)
       .affects(Affects::io)
       .doc("Export the load of each expert: one series for every layer and expert.")
-      .opt("per_rank", &Options::per_rank)
-      .affects(Affects::io)
-      .doc("An endpoint on every rank, at the port plus the rank's number; without it, one for the run.")
       .opt("max_series", &Options::max_series)
       .at_least(100)
       .affects(Affects::io)
@@ -63,33 +82,57 @@ OptionTable option_table() {
         else if (!endpoint->is_loopback())
           report.hint("listen", "the endpoint has no password and will be open to " + endpoint->host,
                       "listen on 127.0.0.1 unless the network is trusted");
+        if (options.targets_file.ends_with('/'))
+          report.error("targets_file", "expected a file's name, not a folder", "add a name: prometheus/targets");
+        if (options.announce.empty()) return;
+        if (!is_host(options.announce))
+          report.error("announce", "'" + options.announce + "' is no host name or numeric address",
+                       "leave out the port, the scheme and brackets");
+        else if (options.targets_file.empty())
+          report.hint("announce", "is told to nobody", "set targets_file, or leave it out");
       })
       .build();
 }
 
-Result<Endpoint> PrometheusMonitor::choose_endpoint(int rank) const {
+Status PrometheusMonitor::listen(int local_rank) {
   CONCLAVE_ASSIGN(Endpoint endpoint, parse_endpoint(options_.listen));
-  if (endpoint.port == 0) return endpoint;
-  if (options_.per_rank) endpoint.port += rank;
+  if (endpoint.port == 0) return listen_at(std::move(endpoint));
+  const bool alone = options_.placement == Placement::global;
+  if (!alone) endpoint.port += local_rank;
   const int first = endpoint.port;
-  std::string reason;
-  for (; endpoint.port <= 65535; ++endpoint.port) {
+  if (first > last_port)
+    return unsupported("port " + std::to_string(first) + ", that of local rank " + std::to_string(local_rank) +
+                           ", is above " + std::to_string(last_port),
+                       "set `listen` to a lower port");
+  // An endpoint that the run has one of is where its readers expect it; those of ranks share a machine with others.
+  const bool moves =
+      options_.on_conflict == OnConflict::next || (options_.on_conflict == OnConflict::automatic && !alone);
+  const int last = moves ? std::min(first + ports_after, last_port) : first;
+  Status refused;
+  for (; endpoint.port <= last; ++endpoint.port) {
+    std::string reason;
     const Availability found = try_endpoint(endpoint, reason);
-    if (found == Availability::free) return endpoint;
     if (found == Availability::failed)
       return unsupported("cannot listen on " + endpoint.text() + ": " + reason,
                          "set `listen` to an address of this machine");
-    if (options_.on_conflict == OnConflict::error)
-      return unsupported("port " + std::to_string(endpoint.port) + " of " + endpoint.host + " is in use",
-                         "stop what listens there, set `listen` to another port, or set `on_conflict: next`");
-    if (endpoint.port - first >= ports_to_try) break;
+    if (found == Availability::in_use)
+      refused = unsupported("port " + std::to_string(endpoint.port) + " of " + endpoint.host + " is in use",
+                            "stop what listens there, set `listen` to another port, or set `on_conflict: next`");
+    else
+      refused = listen_at(endpoint); // fails when another process was faster
+    if (!refused.ok()) continue;
+    if (endpoint.port != first)
+      host_.log(LogLevel::warning, "port " + std::to_string(first) + " of " + endpoint.host +
+                                       " is in use: listening on " + std::to_string(endpoint.port) + " instead");
+    return {};
   }
-  return unsupported(
-      "ports " + std::to_string(first) + " and the " + std::to_string(ports_to_try) + " after it are in use",
-      "set `listen` to another port");
+  if (!moves) return refused;
+  return unsupported("cannot listen on any of the ports " + std::to_string(first) + " to " + std::to_string(last) +
+                         "; of the last one: " + refused.error().what,
+                     "stop what listens there, or set `listen` to another port");
 }
 
-Status PrometheusMonitor::listen(Endpoint endpoint) {
+Status PrometheusMonitor::listen_at(Endpoint endpoint) {
   try {
     const SignalMask masked;
     exposer_ = std::make_unique<prometheus::Exposer>(endpoint.text());
@@ -105,7 +148,7 @@ Status PrometheusMonitor::listen(Endpoint endpoint) {
 }
 
 Status PrometheusMonitor::start(const RunInfo& run) {
-  CONCLAVE_ASSIGN(Endpoint endpoint, choose_endpoint(run.rank));
+  if (options_.placement != Placement::global) exporter_.set_common_labels({{"rank", std::to_string(run.rank)}});
   exporter_.gauge("conclave_run_info", "The run; the value is always 1.", 1,
                   {{"name", run.name},
                    {"config_hash", run.config_hash},
@@ -119,7 +162,28 @@ Status PrometheusMonitor::start(const RunInfo& run) {
   exporter_.gauge("conclave_step", "Batches seen.", static_cast<double>(run.first_step));
   exporter_.counter("conclave_skipped_steps_total", "Steps whose update was not applied.", 0);
   exporter_.counter("conclave_dropped_tokens_total", "Tokens that no expert took.", 0);
-  return listen(std::move(endpoint));
+  CONCLAVE_RETURN_IF_ERROR(listen(run.local_rank));
+  return write_target(run);
+}
+
+Status PrometheusMonitor::write_target(const RunInfo& run) {
+  if (options_.targets_file.empty()) return {};
+  Labels labels = {{"run", run.name}};
+  if (options_.placement != Placement::global) labels.emplace_back("rank", std::to_string(run.rank));
+  auto file = std::filesystem::path(run.directory) / options_.targets_file;
+  file += "." + std::to_string(run.rank) + ".json";
+  CONCLAVE_ASSIGN(TargetFile written, TargetFile::write(std::move(file), announced_address(), labels));
+  target_ = std::move(written);
+  return {};
+}
+
+std::string PrometheusMonitor::announced_address() const {
+  Endpoint announced = endpoint_;
+  if (!options_.announce.empty())
+    announced.host = options_.announce;
+  else if (endpoint_.is_any())
+    announced.host = machine_name();
+  return announced.text();
 }
 
 void PrometheusMonitor::export_metric(const Metric& metric) {
@@ -130,6 +194,10 @@ void PrometheusMonitor::export_metric(const Metric& metric) {
     if (name == "domain_share")
       return exporter_.gauge("conclave_domain_share_ratio", "Share of the step's sequences from each domain.", value,
                              metric.labels);
+    if (name == "sent_bytes") // of a step, and a scrape may miss steps
+      return exporter_.counter("conclave_sent_bytes_total",
+                               "Bytes that this rank sent to other ranks since this process started.", value,
+                               metric.labels);
     return exporter_.gauge(default_name(metric), "Reported by the run as " + name + ".", value, metric.labels);
   }
   if (name == "loss")
@@ -204,6 +272,7 @@ Status PrometheusMonitor::finish(int) {
 PrometheusMonitor::~PrometheusMonitor() { stop(); }
 
 void PrometheusMonitor::stop() noexcept {
+  target_.reset(); // before the endpoint: nobody is to be sent to one that is gone
   if (!exposer_) return;
   // The server looks for its end every two seconds or at a connection, so connections hurry it.
   const std::jthread hurry([endpoint = endpoint_](const std::stop_token& done) {

@@ -1,4 +1,5 @@
-// monitor/prometheus: the run's state at http://127.0.0.1:8000/metrics for a Prometheus server to scrape.
+// monitor/prometheus: the run's state at http://127.0.0.1:8000/metrics for a Prometheus server to scrape, on one rank, on one
+// of each machine or on all, and files that tell the server where.
 //
 // Threading: the observer's thread; the HTTP server answers on two threads of its own.
 #pragma once
@@ -6,23 +7,27 @@
 #include <prometheus/exposer.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "conclave/host.hpp"
 #include "conclave/monitor.hpp"
 #include "exporter.hpp"
 #include "listen.hpp"
+#include "target_file.hpp"
 
 namespace conclave::prometheus_monitor {
 
-enum class OnConflict { error, next };
+enum class OnConflict { automatic, error, next };
 
 struct Options {
   std::string listen = "127.0.0.1:8000";
-  OnConflict on_conflict = OnConflict::error;
+  Placement placement = Placement::global;
+  OnConflict on_conflict = OnConflict::automatic;
+  std::string targets_file; ///< without `.<rank>.json`; "" = none
+  std::string announce;     ///< "" = see announced_address()
   bool short_names = true;
   bool experts = false;
-  bool per_rank = false;
   Count max_series = 20'000;
 };
 OptionTable option_table();
@@ -34,7 +39,7 @@ class PrometheusMonitor final : public Monitor {
 
   ~PrometheusMonitor() override;
 
-  [[nodiscard]] Placement placement() const override { return options_.per_rank ? Placement::rank : Placement::global; }
+  [[nodiscard]] Placement placement() const override { return options_.placement; }
   Status start(const RunInfo& run) override;
   Status step(const StepReport& report) override;
   Status evaluation(const EvaluationReport& report) override;
@@ -45,8 +50,12 @@ class PrometheusMonitor final : public Monitor {
   [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
 
  private:
-  Result<Endpoint> choose_endpoint(int rank) const;
-  Status listen(Endpoint endpoint);
+  /// Listens where the options say, or on a port after it.
+  Status listen(int local_rank);
+  Status listen_at(Endpoint endpoint);
+  Status write_target(const RunInfo& run);
+  /// Where others reach the endpoint, as far as this machine knows.
+  [[nodiscard]] std::string announced_address() const;
   void stop() noexcept;
   void export_metric(const Metric& metric);
 
@@ -55,6 +64,7 @@ class PrometheusMonitor final : public Monitor {
   Exporter exporter_;
   std::unique_ptr<prometheus::Exposer> exposer_; ///< after the exporter: it reads the registry while it lives
   Endpoint endpoint_;
+  std::optional<TargetFile> target_;
   bool warned_ = false;
 };
 

@@ -1,4 +1,5 @@
-// prometheus: the live endpoint read over a socket, its text against promtool, addresses, and a port in use.
+// prometheus: the live endpoint read over a socket, its text against promtool, addresses, ports in use, endpoints of ranks, and
+// files for service discovery.
 
 #include "prometheus.hpp"
 
@@ -12,7 +13,10 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "conclave/testkit.hpp"
 
@@ -98,6 +102,7 @@ StepReport report_of(std::int64_t step) {
                     {"loss_scale", "", 65536, Reduction::none, {}},
                     {"dropped_tokens", "tokens", 0, Reduction::sum, {}},
                     {"domain_share", "", 0.5, Reduction::none, {{"domain", "web"}}},
+                    {"sent_bytes", "bytes", 512, Reduction::none, {{"group", "data"}, {"collective", "all_reduce"}}},
                     {"expert_load", "", 30, Reduction::sum, {{"layer", "3"}, {"expert", "0"}}},
                     {"expert_load", "", 10, Reduction::sum, {{"layer", "3"}, {"expert", "1"}}},
                     {"my-plugin metric", "bytes", 7, Reduction::none, {{"le", "x"}, {"0bad", "y"}}}};
@@ -130,6 +135,7 @@ TEST(Prometheus, ServesTheRun) {
       {"conclave_target_steps", 100},
       {"conclave_step_duration_seconds_count", 3},
       {"conclave_domain_share_ratio{domain=\"web\"}", 0.5},
+      {"conclave_sent_bytes_total{collective=\"all_reduce\",group=\"data\"}", 1536},
       {"conclave_expert_load_max_ratio{layer=\"3\"}", 1.5},
       {"conclave_my_plugin_metric_bytes{_0bad=\"y\",label_le=\"x\"}", 7},
       {"conclave_evaluation_nll_nats{domain=\"all\"}", 2.0},
@@ -205,6 +211,197 @@ TEST(Prometheus, APortInUseIsNamedWithTheOption) {
   EXPECT_NE(next.text().find("conclave_run_info"), std::string::npos);
 }
 
+/// Listeners on `count` ports in a row.
+std::vector<std::unique_ptr<Listener>> take_ports(int count) {
+  for (int tries = 0; tries < 100; ++tries) {
+    std::vector<std::unique_ptr<Listener>> taken;
+    taken.push_back(std::make_unique<Listener>());
+    try {
+      while (static_cast<int>(taken.size()) < count)
+        taken.push_back(std::make_unique<Listener>(taken.back()->port() + 1));
+      return taken;
+    } catch (const std::runtime_error&) { // somebody has one of them: try elsewhere
+    }
+  }
+  throw std::runtime_error("no ports in a row are free");
+}
+
+std::string loopback(int port) { return "127.0.0.1:" + std::to_string(port); }
+
+/// Of the lines with a value, but the server's own.
+std::vector<std::string> series_of(const std::string& text) {
+  std::vector<std::string> series;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);)
+    if (!line.empty() && line[0] != '#' && !line.starts_with("exposer_")) series.push_back(line);
+  return series;
+}
+
+TEST(Prometheus, ARankListensAtThePortPlusItsLocalRank) {
+  auto taken = take_ports(4);
+  const std::string listen = loopback(taken[0]->port());
+  const int expected = taken[3]->port();
+  taken.clear();
+  for (const char* placement : {"rank", "node"}) {
+    Running run(testkit::map({{"listen", listen}, {"placement", placement}}));
+    EXPECT_EQ(run.monitor->placement(), std::string(placement) == "rank" ? Placement::rank : Placement::node);
+    run.info.rank = 11;
+    run.info.local_rank = 3;
+    ASSERT_TRUE(run.start().ok());
+    EXPECT_EQ(run.monitor->endpoint().port, expected);
+  }
+  Running global(testkit::map({{"listen", listen}}));
+  EXPECT_EQ(global.monitor->placement(), Placement::global);
+}
+
+TEST(Prometheus, EverySeriesOfARankHasItsLabel) {
+  Running run(testkit::map({{"listen", "127.0.0.1:0"}, {"placement", "rank"}, {"experts", true}}));
+  run.info.rank = 11;
+  ASSERT_TRUE(run.start().ok());
+  StepReport report = report_of(1);
+  report.metrics.push_back({"ranked", "", 5, Reduction::none, {{"rank", "x"}}});
+  ASSERT_TRUE(run.monitor->step(report).ok());
+  report.metrics[0].value = std::nan("");
+  ASSERT_TRUE(run.monitor->step(report).ok());
+  EvaluationReport evaluation;
+  evaluation.metrics = {{"eval_nll", "nats", 2.0, Reduction::mean, {}}};
+  ASSERT_TRUE(run.monitor->evaluation(evaluation).ok());
+  ASSERT_TRUE(run.monitor->checkpoint(1, "/x").ok());
+  const std::string text = run.text();
+  for (const std::string& line : series_of(text)) EXPECT_NE(line.find("rank=\"11\""), std::string::npos) << line;
+  EXPECT_EQ(value_of(text, "conclave_step_duration_seconds_count{rank=\"11\"}"), 2) << text;
+  EXPECT_EQ(value_of(text, "conclave_ranked{label_rank=\"x\",rank=\"11\"}"), 5) << text;
+}
+
+TEST(Prometheus, ARankWhosePortIsTakenMovesAndSaysSo) {
+  const Value with = testkit::map({{"listen", loopback(take_ports(1)[0]->port())}, {"placement", "rank"}});
+  Running first(with), second(with); // as two runs on one machine
+  second.info.rank = 1;
+  ASSERT_TRUE(first.start().ok());
+  ASSERT_TRUE(second.start().ok());
+  const int wanted = first.monitor->endpoint().port, got = second.monitor->endpoint().port;
+  EXPECT_GT(got, wanted);
+  EXPECT_LE(got, wanted + 15);
+  EXPECT_EQ(value_of(first.text(), "conclave_target_steps{rank=\"0\"}"), 100);
+  EXPECT_EQ(value_of(second.text(), "conclave_target_steps{rank=\"1\"}"), 100);
+  const auto warnings = [](const Running& run) {
+    std::vector<std::string> said;
+    for (const auto& line : run.host.logs())
+      if (line.level == LogLevel::warning) said.push_back(line.text);
+    return said;
+  };
+  EXPECT_TRUE(warnings(first).empty());
+  EXPECT_EQ(warnings(second),
+            std::vector<std::string>{"port " + std::to_string(wanted) + " of 127.0.0.1 is in use: listening on " +
+                                     std::to_string(got) + " instead"});
+  Running strict(testkit::map({{"listen", loopback(wanted)}, {"placement", "rank"}, {"on_conflict", "error"}}));
+  EXPECT_FALSE(strict.start().ok());
+}
+
+TEST(Prometheus, NamesThePortsThatAreAllTaken) {
+  const auto taken = take_ports(16);
+  const int first = taken.front()->port(), last = taken.back()->port();
+  Running run(testkit::map({{"listen", loopback(first)}, {"placement", "rank"}}));
+  const Status status = run.start();
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code, Code::unsupported);
+  EXPECT_NE(status.error().what.find("the ports " + std::to_string(first) + " to " + std::to_string(last) + ";"),
+            std::string::npos)
+      << status.error().what;
+  EXPECT_NE(status.error().fix.find("listen"), std::string::npos);
+
+  Running beyond(testkit::map({{"listen", "127.0.0.1:65535"}, {"placement", "rank"}}));
+  beyond.info.local_rank = 1;
+  const Status refused = beyond.start();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().what.find("65536"), std::string::npos) << refused.error().what;
+}
+
+nlohmann::json read_json(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  return nlohmann::json::parse(in);
+}
+
+TEST(Prometheus, TellsItsEndpointInATargetFileAsLongAsItListens) {
+  testkit::TemporaryDir directory;
+  const auto file = directory.path() / "prometheus/targets.5.json";
+  Running run(testkit::map({{"listen", "127.0.0.1:0"}, {"placement", "rank"}, {"targets_file", "prometheus/targets"}}));
+  run.info.directory = directory.path().string();
+  run.info.rank = 5;
+  run.info.name = "a \"run\" of \xff";
+  std::filesystem::create_directories(file.parent_path());
+  std::ofstream(file) << "[what a killed attempt left, which is longer than what comes now: " << std::string(500, '.');
+  ASSERT_TRUE(run.start().ok());
+  const std::string address = loopback(run.monitor->endpoint().port);
+  EXPECT_EQ(read_json(file), nlohmann::json::parse(R"([{"targets": [")" + address +
+                                                   R"("], "labels": {"run": "a \"run\" of \ufffd", "rank": "5"}}])"));
+  const auto entries = [&] {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(file.parent_path()))
+      names.insert(entry.path().filename().string());
+    return names;
+  };
+  EXPECT_EQ(entries(), std::set<std::string>{"targets.5.json"}); // and nothing unfinished
+  ASSERT_TRUE(run.monitor->finish(0).ok());
+  EXPECT_EQ(entries(), std::set<std::string>{});
+}
+
+TEST(Prometheus, AnnouncesAnAddressThatOthersReach) {
+  testkit::TemporaryDir directory;
+  std::array<char, 256> machine{};
+  ASSERT_EQ(::gethostname(machine.data(), machine.size() - 1), 0);
+  const auto announced = [&](const char* listen, const char* announce) {
+    // The one endpoint of a run, at an absolute path, carries no rank.
+    Running run(testkit::map(
+        {{"listen", listen}, {"targets_file", (directory.path() / "all").string()}, {"announce", announce}}));
+    run.info.directory = "/nonexistent";
+    run.info.name = "r";
+    EXPECT_TRUE(run.start().ok());
+    const auto groups = read_json(directory.path() / "all.0.json");
+    EXPECT_EQ(groups[0]["labels"], nlohmann::json({{"run", "r"}}));
+    const auto target = groups[0]["targets"][0].get<std::string>();
+    const std::string port = ":" + std::to_string(run.monitor->endpoint().port);
+    EXPECT_TRUE(target.ends_with(port)) << target;
+    return target.substr(0, target.size() - port.size());
+  };
+  EXPECT_EQ(announced("127.0.0.1:0", ""), "127.0.0.1");
+  EXPECT_EQ(announced("0.0.0.0:0", ""), machine.data());
+  EXPECT_EQ(announced("127.0.0.1:0", "gateway.example.org"), "gateway.example.org");
+  EXPECT_EQ(announced("127.0.0.1:0", "2001:db8::1"), "[2001:db8::1]");
+  EXPECT_FALSE(std::filesystem::exists(directory.path() / "all.0.json")); // gone with the monitor
+}
+
+TEST(Prometheus, ATargetFileThatCannotBeWrittenEndsTheRun) {
+  testkit::TemporaryDir directory;
+  const auto in_the_way = directory.write("file", "");
+  Running run(testkit::map({{"listen", "127.0.0.1:0"}, {"targets_file", (in_the_way / "targets").string()}}));
+  const Status status = run.start();
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code, Code::storage);
+  EXPECT_EQ(status.error().where, (in_the_way / "targets.0.json").string());
+  EXPECT_NE(status.error().fix.find("targets_file"), std::string::npos);
+
+  Running blocked(testkit::map({{"listen", "127.0.0.1:0"}, {"targets_file", (directory.path() / "x").string()}}));
+  std::filesystem::create_directories(directory.path() / "x.0.json"); // the rename fails
+  EXPECT_FALSE(blocked.start().ok());
+  EXPECT_FALSE(std::filesystem::exists(directory.path() / "x.0.json.tmp"));
+}
+
+TEST(Prometheus, RefusesWhatIsNoHostToAnnounce) {
+  const auto& table = testkit::this_library("monitor/prometheus").options;
+  const auto bind = [&](const char* announce, const char* targets_file) {
+    return testkit::bind_options(table, testkit::map({{"announce", announce}, {"targets_file", targets_file}}));
+  };
+  for (const char* good : {"a-1.example.org", "10.0.0.1", "::1", "under_score"}) {
+    EXPECT_TRUE(bind(good, "t").ok()) << good;
+    EXPECT_TRUE(bind(good, "t").diagnostics.all().empty()) << good;
+  }
+  for (const char* bad : {"host:80", "http://host", "[::1]", "a b", ":::"}) EXPECT_FALSE(bind(bad, "t").ok()) << bad;
+  EXPECT_FALSE(bind("", "folder/").ok());
+  EXPECT_TRUE(bind("host", "").ok());
+  EXPECT_FALSE(bind("host", "").diagnostics.all().empty());
+}
+
 TEST(Prometheus, ForeignAddressIsRefused) {
   Running run(testkit::map({{"listen", "192.0.2.1:8000"}})); // TEST-NET-1: no machine has it
   const Status status = run.start();
@@ -255,6 +452,8 @@ TEST(Prometheus, PassesPromtool) {
     return said;
   };
   EXPECT_EQ(complaints(testkit::map({{"listen", "127.0.0.1:0"}, {"experts", true}, {"short_names", false}})), "exit 0");
+  EXPECT_EQ(complaints(testkit::map({{"listen", "127.0.0.1:0"}, {"placement", "rank"}, {"short_names", false}})),
+            "exit 0");
   // The one name that its style check refuses, and nothing else.
   EXPECT_EQ(complaints(testkit::map({{"listen", "127.0.0.1:0"}})),
             "tokens_per_sec metric names should not contain abbreviated units\nexit 3");

@@ -74,10 +74,11 @@ std::unique_ptr<StepEngine> make_engine(const Json& golden, at::ScalarType compu
   settings.loss = {train["label_smoothing"].get<double>(), train["z_loss"].get<double>()};
   settings.clip_grad_norm = train["clip"].get<double>();
   settings.total_steps = train["steps"].get<std::int64_t>();
-  auto engine = make_step_engine(
-      settings, std::move(stage).value(), load_plugin<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", golden["adamw"]),
-      "optimizer/adamw", load_plugin<Scheduler>(SCHEDULER_FILE, "scheduler/warmup-cosine", golden["schedule"]),
-      "model/moe-transformer");
+  EngineParts parts;
+  parts.stages.push_back(std::move(stage).value());
+  parts.optimizer = load_plugin<Optimizer>(OPTIMIZER_FILE, "optimizer/adamw", golden["adamw"]);
+  parts.scheduler = load_plugin<Scheduler>(SCHEDULER_FILE, "scheduler/warmup-cosine", golden["schedule"]);
+  auto engine = make_step_engine(settings, std::move(parts));
   if (!engine.ok()) throw std::runtime_error(engine.error().render());
   return std::move(engine).value();
 }

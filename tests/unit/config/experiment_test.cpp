@@ -379,9 +379,12 @@ TEST(Experiment, OnlyWhatChangesTheNumbersAffectsThem) {
     if (setting.affects != Affects::numerics) others[setting.affects].push_back(key);
   const std::map<Affects, std::vector<std::string>> expected = {
       {Affects::speed,
-       {"data.workers", "parallel.data", "parallel.expert", "parallel.pipeline", "parallel.tensor", "train.recompute"}},
-      {Affects::io, {"data.cache", "evaluate.batches", "evaluate.every", "monitors", "train.max_skipped"}},
-      {Affects::naming, {"conclave", "name"}}};
+       {"data.workers", "parallel.bucket", "parallel.data", "parallel.expert", "parallel.pipeline",
+        "parallel.shard_optimizer", "parallel.tensor", "parallel.virtual_stages", "train.recompute"}},
+      {Affects::io,
+       {"data.cache", "evaluate.batches", "evaluate.every", "monitors", "parallel.lost_after", "parallel.timeout",
+        "train.max_skipped"}},
+      {Affects::naming, {"conclave", "hardware.gpu_memory", "hardware.gpus", "hardware.storage", "name"}}};
   EXPECT_EQ(others, expected);
 }
 
@@ -463,6 +466,40 @@ TEST(Experiment, AnErrorNamesThePlaceOfTheVariable) {
   EXPECT_EQ(load(folder, text).problems, "");
   EXPECT_EQ(load(folder, text, {"vars.seed=-1"}).problems,
             "x.yaml:9:7: seed: '-1' is out of range (${seed} from --set #1): give a value of at least 0\n");
+}
+
+TEST(Experiment, ParallelIsDegreesOrAuto) {
+  const Folder folder;
+  const Loaded chosen = load(folder, minimal("parallel: auto\n"));
+  EXPECT_EQ(chosen.problems, "");
+  ASSERT_TRUE(chosen.experiment.has_value());
+  EXPECT_TRUE(chosen.experiment->parallel.automatic);
+  EXPECT_EQ(chosen.experiment->settings.at("parallel").value, "auto");
+  EXPECT_EQ(chosen.experiment->settings.at("parallel").affects, Affects::speed);
+  const Loaded again = load(folder, chosen.experiment->resolved_yaml);
+  EXPECT_EQ(again.problems, "");
+  ASSERT_TRUE(again.experiment.has_value());
+  EXPECT_EQ(again.experiment->hash, chosen.experiment->hash);
+
+  const Loaded written = load(folder, minimal("parallel: auto\n"), {"parallel.tensor=2"});
+  ASSERT_TRUE(written.experiment.has_value());
+  EXPECT_FALSE(written.experiment->parallel.automatic);
+  EXPECT_EQ(written.experiment->parallel.tensor, 2);
+  EXPECT_TRUE(load(folder, minimal("parallel: {tensor: 2}\n"), {"parallel=auto"}).experiment->parallel.automatic);
+  EXPECT_EQ(load(folder, minimal("parallel: aut\n")).problems,
+            "x.yaml:9:11: parallel: expected degrees or auto, found 'aut': write auto, or a map such as {tensor: 2}\n");
+}
+
+TEST(Experiment, HardwareIsNoPartOfTheRun) {
+  const Folder folder;
+  const Loaded without = load(folder, minimal());
+  const Loaded with = load(folder, minimal("hardware: {gpus: 8, gpu_memory: 80GB, storage: 2TB}\n"));
+  EXPECT_EQ(with.problems, "");
+  ASSERT_TRUE(with.experiment.has_value());
+  EXPECT_EQ(with.experiment->hardware.gpus, 8);
+  EXPECT_EQ(with.experiment->hardware.gpu_memory, 80'000'000'000);
+  EXPECT_EQ(with.experiment->hardware.storage, 2'000'000'000'000);
+  EXPECT_EQ(with.experiment->hash, without.experiment->hash);
 }
 
 TEST(Experiment, SaysWhenALibraryIsPassedOver) {

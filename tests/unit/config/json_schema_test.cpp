@@ -41,11 +41,13 @@ TEST(JsonSchema, EveryObjectIsClosed) { expect_closed(schema(), ""); }
 TEST(JsonSchema, HasEverySectionAndPlugin) {
   const Json root = schema();
   for (const char* key : {"conclave", "name", "seed", "extends", "vars", "data", "model", "optimizer", "scheduler",
-                          "precision", "parallel", "train", "evaluate", "monitors", "checkpoint"})
+                          "precision", "parallel", "hardware", "train", "evaluate", "monitors", "checkpoint"})
     EXPECT_TRUE(root["properties"].contains(key)) << key;
   EXPECT_EQ(root["required"], Json::array({"conclave"}));
   EXPECT_EQ(root["$defs"].size(), 8u);
   EXPECT_EQ(root["$defs"]["optimizer"]["allOf"].size(), 2u);
+  EXPECT_EQ(root["properties"]["parallel"]["pattern"], "^auto$|\\$\\{"); // a map, or this as text
+  EXPECT_EQ(root["properties"]["train"]["pattern"], "\\$\\{");
   const Json& adamw = root["$defs"]["optimizer"]["allOf"][0];
   EXPECT_EQ(adamw["if"]["properties"]["use"]["const"], "optimizer/adamw");
   EXPECT_EQ(adamw["if"]["required"], Json::array({"use"}));

@@ -32,15 +32,15 @@ class CountingEngine final : public StepEngine {
 
   Result<StepResult> step(const data::HostStep&) override { return internal_error("not asked for"); }
   [[nodiscard]] std::int64_t optimizer_steps() const override { return 0; }
-  void snapshot(Snapshot&) const override {}
+  void request_stop() override {}
+  Status snapshot(Snapshot&) const override { return {}; }
   Status restore(const CheckpointReader&) override { return {}; }
-  [[nodiscard]] const StageDescription& description() const override { return description_; }
+  [[nodiscard]] const std::vector<StageDescription>& descriptions() const override { return descriptions_; }
   [[nodiscard]] at::Tensor master(const std::string&) const override { return {}; }
   [[nodiscard]] at::Tensor gradient(const std::string&) const override { return {}; }
-  [[nodiscard]] Stage& stage() override { throw std::logic_error("not asked for"); }
 
  private:
-  StageDescription description_;
+  std::vector<StageDescription> descriptions_;
 };
 
 std::shared_ptr<const data::TokenStore> unlike_domains() {
@@ -51,13 +51,35 @@ std::shared_ptr<const data::TokenStore> unlike_domains() {
   return std::make_shared<data::testing::MemoryStore>(std::vector<double>{0.5, 0.5}, domains);
 }
 
-TEST(Evaluation, CountsNoHeldOutSequenceTwice) {
+Experiment two_batches_of_sixteen() {
   Experiment experiment;
   experiment.data.length.max = 8;
   experiment.train.batch = experiment.train.micro_batch = 16;
   experiment.evaluate.batches = 2;
+  return experiment;
+}
+
+TEST(Evaluation, TheRanksTakeTurnsAndCallEquallyOften) {
+  const Experiment experiment = two_batches_of_sixteen();
   Logger log(/*quiet=*/true);
-  const auto evaluation = Evaluation::make(experiment, unlike_domains(), log);
+  std::map<std::int64_t, int> counted;
+  for (int rank = 0; rank < 2; ++rank) {
+    const Mesh mesh({1, 2, 1, 1, 2, 1}, {0, rank, 0, 0, rank, 0});
+    const auto evaluation = Evaluation::make(experiment, unlike_domains(), mesh, log);
+    CountingEngine engine;
+    ASSERT_TRUE(evaluation.run(engine, 1, 0).ok());
+    EXPECT_EQ(engine.batches, 1 + 1)
+        << "the small domain's only batch is rank 0's; rank 1 brings one in which nothing counts";
+    for (const auto& [label, times] : engine.counted) counted[label] += times;
+  }
+  for (const auto& [label, times] : counted) EXPECT_EQ(times, 1) << "token " << label;
+  EXPECT_EQ(static_cast<std::int64_t>(counted.size()), 3 * 8 + 2 * 16 * 8) << "what one rank evaluates";
+}
+
+TEST(Evaluation, CountsNoHeldOutSequenceTwice) {
+  const Experiment experiment = two_batches_of_sixteen();
+  Logger log(/*quiet=*/true);
+  const auto evaluation = Evaluation::make(experiment, unlike_domains(), Mesh(), log);
   CountingEngine engine;
   const auto report = evaluation.run(engine, 1, 0);
   ASSERT_TRUE(report.ok());

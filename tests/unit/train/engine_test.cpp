@@ -259,9 +259,10 @@ struct Strange final : Scheduler {
 };
 
 TEST(Engine, ALearningRateThatIsNoNumberStopsBeforeTheUpdate) {
-  auto engine = make_step_engine(settings_for(at::kFloat), std::make_unique<testing::TinyStage>(at::kFloat, at::kFloat),
-                                 std::make_shared<testing::Momentum>(), "optimizer/momentum",
-                                 std::make_shared<Strange>(), "model/tiny", "scheduler/strange");
+  EngineParts parts = testing::parts_of(std::make_unique<testing::TinyStage>(at::kFloat, at::kFloat),
+                                        std::make_shared<testing::Momentum>(), std::make_shared<Strange>());
+  parts.scheduler_id = "scheduler/strange";
+  auto engine = make_step_engine(settings_for(at::kFloat), std::move(parts));
   ASSERT_TRUE(engine.ok());
   ASSERT_TRUE((*engine)->step(make_step(0, 6, 2)).ok());
   const at::Tensor before = (*engine)->master("w2").clone();
@@ -284,9 +285,10 @@ struct Rateless final : Optimizer {
 
 TEST(Engine, AnOptimizerWithoutAPeakRateIsNamed) {
   for (const bool throws : {true, false}) {
-    auto engine =
-        make_step_engine(settings_for(at::kFloat), std::make_unique<testing::TinyStage>(at::kFloat, at::kFloat),
-                         std::make_shared<Rateless>(throws), "optimizer/rateless", nullptr, "model/tiny");
+    EngineParts parts = testing::parts_of(std::make_unique<testing::TinyStage>(at::kFloat, at::kFloat),
+                                          std::make_shared<Rateless>(throws));
+    parts.optimizer_id = "optimizer/rateless";
+    auto engine = make_step_engine(settings_for(at::kFloat), std::move(parts));
     ASSERT_TRUE(engine.ok());
     auto failed = (*engine)->step(make_step(0, 6, 2));
     ASSERT_FALSE(failed.ok());

@@ -44,14 +44,12 @@ struct Rig {
     at::set_num_threads(1);
     auto owned = std::make_unique<WatchedStage>(compute, at::kFloat);
     stage = owned.get();
-    train::EngineParts parts{
-        std::move(owned), std::make_shared<testing::Momentum>(), nullptr, "model/tiny", "optimizer/momentum", ""};
-    StageDescription description = stage->describe();
+    EngineParts parts = testing::parts_of(std::move(owned), std::make_shared<testing::Momentum>());
     auto settings = settings_for(compute);
     settings.loss_scale.initial = 1024;
     settings.loss_scale.interval = 2;
-    engine = std::make_unique<train::Engine>(settings, std::move(parts), std::move(description),
-                                             std::make_unique<HookExecutor>(std::move(hook)));
+    engine =
+        std::make_unique<train::Engine>(settings, std::move(parts), std::make_unique<HookExecutor>(std::move(hook)));
     if (!engine->prepare().ok()) throw std::runtime_error("prepare");
   }
   StepResult step(const data::HostStep& step) {

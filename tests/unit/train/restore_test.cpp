@@ -81,7 +81,8 @@ TEST(Restore, NamesTensorsByPieceAndLeavesPaddingOut) {
     EXPECT_EQ(checkpoint.tensors.count(name), 1U) << name;
   EXPECT_EQ(checkpoint.tensors.count("w1.fused"), 0U);
   EXPECT_EQ(checkpoint.tensors.count("load"), 0U) << "counters are not kept";
-  EXPECT_EQ(checkpoint.tensors.at("w1.1").sizes().vec(), (std::vector<std::int64_t>{3, 4}));
+  EXPECT_EQ(checkpoint.tensors.at("w1.1").sizes().vec(),
+            (std::vector<std::int64_t>{testing::hidden / 2, testing::width}));
 }
 
 TEST(Restore, NamesWhatDoesNotFit) {

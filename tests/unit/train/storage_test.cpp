@@ -16,7 +16,7 @@ using testing::hidden, testing::width, testing::vocabulary;
 
 std::unique_ptr<train::ParameterStorage> make(const StageDescription& description, at::ScalarType compute,
                                               at::ScalarType master = at::kFloat) {
-  auto made = train::ParameterStorage::make(description, {.master = master, .compute = compute, .seed = 7});
+  auto made = train::ParameterStorage::make({&description, 1}, {.master = master, .compute = compute, .seed = 7});
   if (!made.ok()) throw std::runtime_error(made.error().render());
   return std::move(made).value();
 }
@@ -52,9 +52,11 @@ TEST(Storage, OneFlatTensorForEachDecayClass) {
   storage->allocate_states({"a", "b"});
   ASSERT_EQ(storage->groups().size(), 2U);
   EXPECT_EQ(storage->groups()[1].decay, DecayClass::no_decay);
-  EXPECT_FALSE(storage->groups()[1].compute.defined()) << "its only parameter is full precision";
+  EXPECT_TRUE(storage->groups()[1].full_precision) << "its only parameter is full precision";
+  EXPECT_EQ(storage->groups()[1].value.const_data_ptr(), storage->groups()[1].master.const_data_ptr());
+  EXPECT_NE(storage->groups()[0].value.const_data_ptr(), storage->groups()[0].master.const_data_ptr());
   for (const train::ParameterSlot& slot : storage->slots()) {
-    EXPECT_EQ(slot.offset % train::alignment, 0);
+    EXPECT_EQ(slot.range.begin % train::alignment, 0);
     EXPECT_EQ(slot.states.size(), 2U);
     EXPECT_TRUE(slot.value.is_leaf() && slot.value.requires_grad());
     EXPECT_EQ(slot.value.scalar_type(), slot.spec->full_precision ? at::kFloat : at::kBFloat16);
@@ -71,9 +73,10 @@ TEST(Storage, OneFlatTensorForEachDecayClass) {
 // TinyStage with an expert (w2), whose copies are other ranks than those of the dense parameters.
 StageDescription with_reductions() {
   auto description = testing::TinyStage(at::kFloat, at::kFloat).describe();
-  for (ParamSpec& spec : description.parameters) spec.grad_sum_over = {MeshDim::context, MeshDim::data};
+  for (ParamSpec& spec : description.parameters)
+    spec.replicated_over = spec.grad_sum_over = {MeshDim::context, MeshDim::data};
   description.parameters[1].grad_sum_over = {MeshDim::data, MeshDim::context}; // the same set
-  description.parameters[3].grad_sum_over = {MeshDim::expert_data};
+  description.parameters[3].replicated_over = description.parameters[3].grad_sum_over = {MeshDim::expert_data};
   return description;
 }
 
@@ -88,9 +91,9 @@ TEST(Storage, AFlatTensorHasOneDecayClassAndOneReduction) {
     const train::FlatGroup& group = storage->groups()[slot.group];
     EXPECT_EQ(group.decay, slot.spec->decay) << slot.spec->name;
     EXPECT_EQ(group.grad_sum_over, slot.spec->name == "w2" ? experts : dense) << slot.spec->name;
-    EXPECT_EQ(slot.sink.gradient.const_data_ptr(), group.gradient.const_data_ptr<float>() + slot.offset);
+    EXPECT_EQ(slot.sink.gradient.const_data_ptr(), group.gradient.const_data_ptr<float>() + slot.range.begin);
   }
-  EXPECT_EQ(storage->groups()[group_of("w2")].master.numel(), train::alignment) << "w2 alone";
+  EXPECT_EQ(storage->groups()[group_of("w2")].master.numel(), 6 * train::alignment) << "w2 alone: 360 elements";
   EXPECT_EQ(storage->segments(true).size(), 3U);
   EXPECT_EQ(storage->segments(true).back().decay, DecayClass::no_decay) << "what decays comes first";
 }
@@ -103,7 +106,9 @@ TEST(Storage, CheckpointsDoNotSeeTheGroups) {
     for (std::size_t i = 0; i < storage->slots().size(); ++i)
       storage->slots()[i].states[0].copy_(storage->slots()[i].master * static_cast<double>(i + 2));
     Snapshot out;
-    train::snapshot_tensors(*storage, description, train::BufferStorage(description, at::kCPU), out);
+    std::vector<std::unique_ptr<train::BufferStorage>> buffers;
+    buffers.push_back(std::make_unique<train::BufferStorage>(description, at::kCPU));
+    EXPECT_TRUE(train::snapshot_tensors(*storage, {description}, buffers, Mesh{}, out).ok());
     for (TensorShard& shard : out.tensors) shard.value = shard.value.clone(); // they are views of the storage
     return out.tensors;
   };
@@ -121,11 +126,11 @@ TEST(Storage, RefusesDescriptionsThatContradictThemselves) {
   auto error = [&](auto&& spoil) {
     StageDescription bad = good;
     spoil(bad);
-    auto made = train::ParameterStorage::make(bad, {});
+    auto made = train::ParameterStorage::make({&bad, 1}, {});
     return made.ok() ? std::string() : made.error().render();
   };
   EXPECT_NE(error([](auto& d) { d.parameters[1].name = "embed"; }).find("described twice"), std::string::npos);
-  EXPECT_NE(error([](auto& d) { d.parameters[1].pieces[0].local.offset[0] = 6; }).find("w1.0"), std::string::npos);
+  EXPECT_NE(error([](auto& d) { d.parameters[1].pieces[0].local.offset[0] = hidden; }).find("w1.0"), std::string::npos);
   EXPECT_NE(error([](auto& d) { d.parameters[1].pieces.clear(); }).find("no piece"), std::string::npos);
   EXPECT_NE(error([](auto& d) { d.parameters[3].tied_with = "x"; }).find("tied"), std::string::npos);
 }

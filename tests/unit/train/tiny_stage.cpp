@@ -51,6 +51,7 @@ StageDescription TinyStage::describe() const {
   description.parameters = {parameter("embed", {vocabulary, width}), w1,
                             parameter("b1", {hidden}, DecayClass::no_decay), parameter("w2", {width, hidden})};
   description.parameters[2].full_precision = true;
+  for (ParamSpec& spec : description.parameters) spec.replicated_over = spec.grad_sum_over = {MeshDim::data};
   BufferSpec load{"load", {3}, at::kLong, BufferUse::counter, "expert_load", 0};
   BufferSpec bias{"bias", {3}, at::kFloat, BufferUse::state, "", -1};
   description.buffers = {load, bias};
@@ -109,12 +110,24 @@ EngineSettings settings_for(at::ScalarType compute) {
   return settings;
 }
 
+EngineParts parts_of(std::unique_ptr<Stage> stage, std::shared_ptr<Optimizer> optimizer,
+                     std::shared_ptr<const Scheduler> scheduler) {
+  EngineParts parts;
+  parts.stages.push_back(std::move(stage));
+  parts.optimizer = std::move(optimizer);
+  parts.scheduler = std::move(scheduler);
+  parts.model_id = "model/tiny";
+  parts.optimizer_id = "optimizer/momentum";
+  parts.scheduler_id = "scheduler/tiny";
+  return parts;
+}
+
 Harness::Harness(EngineSettings settings, bool elementwise) : optimizer(std::make_shared<Momentum>(elementwise)) {
   at::set_num_threads(1); // a handful of numbers: on a busy machine waiting for threads would take longer than the work
   const auto master = settings.compute == at::kDouble ? at::kDouble : at::kFloat;
   auto owned = std::make_unique<TinyStage>(settings.compute, master);
   stage = owned.get();
-  auto made = make_step_engine(settings, std::move(owned), optimizer, "optimizer/momentum", nullptr, "model/tiny");
+  auto made = make_step_engine(settings, parts_of(std::move(owned), optimizer));
   if (!made.ok()) throw std::runtime_error(made.error().render());
   engine = std::move(made).value();
 }
@@ -155,7 +168,7 @@ data::HostStep make_step(std::int64_t index, std::int64_t rows, std::int64_t mic
 
 MemoryCheckpoint::MemoryCheckpoint(const StepEngine& engine) {
   Snapshot snapshot;
-  engine.snapshot(snapshot);
+  if (const Status status = engine.snapshot(snapshot); !status.ok()) throw std::runtime_error(status.error().render());
   states_ = snapshot.states;
   for (const TensorShard& shard : snapshot.tensors) {
     at::Tensor& whole = tensors[shard.name];

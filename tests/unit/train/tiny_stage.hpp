@@ -16,7 +16,7 @@
 
 namespace conclave::testing {
 
-inline constexpr std::int64_t vocabulary = 11, width = 4, hidden = 6;
+inline constexpr std::int64_t vocabulary = 11, width = 4, hidden = 90; // w1 and w2 are cut by shards of 64
 
 struct TinyStage : Stage {
   explicit TinyStage(at::ScalarType compute_type, at::ScalarType master_type)
@@ -42,6 +42,10 @@ struct Momentum final : Optimizer {
   bool elementwise;
   std::vector<Segment> seen; ///< of the last step
 };
+
+/// One chunk; the ids are model/tiny, optimizer/momentum and scheduler/tiny.
+EngineParts parts_of(std::unique_ptr<Stage> stage, std::shared_ptr<Optimizer> optimizer,
+                     std::shared_ptr<const Scheduler> scheduler = nullptr);
 
 struct Harness {
   explicit Harness(EngineSettings settings, bool elementwise = true);
