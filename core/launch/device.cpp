@@ -3,6 +3,7 @@
 #include "launch/device.hpp"
 
 #include <ATen/Context.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 
 #include <cstdlib>
@@ -53,6 +54,8 @@ Result<OpenedDevice> open_gpu(int local_rank, bool deterministic) {
     if (count == 0) return unsupported("the driver shows no GPU", "check nvidia-smi and CUDA_VISIBLE_DEVICES");
     at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
     const int index = local_rank % count;
+    c10::impl::VirtualGuardImpl(c10::DeviceType::CUDA)
+        .setDevice({c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index)});
     const std::string place = "cuda:" + std::to_string(index), name = gpu_name(index);
     return OpenedDevice{{Device::Kind::cuda, index}, name.empty() ? place : name + " (" + place + ")", {}};
   } catch (const std::exception& e) {

@@ -1,19 +1,30 @@
-// Groups over c10d's Gloo backend.
+// Groups over c10d's Gloo and NCCL backends.
 
 #include "launch/groups.hpp"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
+#include <dlfcn.h>
+
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
+#include <deque>
+#include <functional>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <stdexcept>
 
 #include "launch/c10d_store.hpp"
+#include "launch/nccl/nccl_backend.hpp"
 #include "launch/sockets.hpp"
 
 namespace conclave {
@@ -37,17 +48,52 @@ at::Tensor bytes_of_rows(const at::Tensor& tensor, std::int64_t rows) {
 }
 at::Tensor bytes_of(const at::Tensor& tensor) { return bytes_of_rows(tensor, 1).view({-1}); }
 
+/// Makes the connections of one backend; the key is unique among the ranks that call with it.
+using Connect = std::function<Backend(const std::string& key, int rank, int size)>;
+
 /// The connections among some ranks. Groups of the same ranks share one.
 struct Wire {
   std::vector<int> ranks;
   Backend backend;
+  /// For messages to higher and to lower ranks. NCCL runs the messages between two ranks one after the other, sends and
+  /// receives alike, so each direction has communicators of its own; Gloo's do not wait for each other.
+  Backend up, down;
   std::map<int, int> sent, received; ///< by peer: the tag of the next message
+  [[nodiscard]] c10d::Backend& towards(int from, int to) const { return *(from < to ? up : down); }
+};
+
+/// Operations that were given to a GPU and may not have ended: waiting for them holds up no thread, so nobody else notices
+/// that one never ends.
+class OnDevice {
+ public:
+  void add(OperationBoard::Wait operation, Pending pending) {
+    const std::scoped_lock lock(mutex_);
+    drop_ended();
+    operations_.emplace_back(std::move(operation), std::move(pending));
+  }
+  std::optional<OperationBoard::Wait> oldest() {
+    const std::scoped_lock lock(mutex_);
+    drop_ended();
+    return operations_.empty() ? std::nullopt : std::optional(operations_.front().first);
+  }
+  void clear() {
+    const std::scoped_lock lock(mutex_);
+    operations_.clear();
+  }
+
+ private:
+  void drop_ended() {
+    while (!operations_.empty() && operations_.front().second->isCompleted()) operations_.pop_front();
+  }
+  std::mutex mutex_;
+  std::deque<std::pair<OperationBoard::Wait, Pending>> operations_;
 };
 
 /// What all groups of this process share.
 struct Common {
   std::shared_ptr<OperationBoard> board;
-  std::atomic<bool> lost = false; ///< a collective failed
+  std::atomic<bool> lost = false;      ///< a collective failed
+  std::shared_ptr<OnDevice> on_device; ///< null: no GPU
 };
 
 std::string reason(const std::exception& problem) {
@@ -93,6 +139,11 @@ class NetworkGroup final : public Group {
 
   /// Gloo's own sums the whole input on every rank: twice the traffic.
   Work do_reduce_scatter(const at::Tensor& output, const at::Tensor& input) override {
+    if (output.is_cuda())
+      return start("reduce_scatter", collectives_, [&] {
+        at::Tensor to = output.detach(), from = input.detach();
+        return wire_->backend->_reduce_scatter_base(to, from);
+      });
     at::Tensor parts = at::empty_like(input.detach()).view({size(), -1});
     return start(
         "reduce_scatter", collectives_,
@@ -134,14 +185,14 @@ class NetworkGroup final : public Group {
   Work do_send(const at::Tensor& tensor, int peer) override {
     return start("send", sends_to(rank(), peer), [&] {
       std::vector<at::Tensor> tensors{bytes_of(tensor)};
-      return wire_->backend->send(tensors, peer, next_tag(wire_->sent[peer]));
+      return wire_->towards(rank(), peer).send(tensors, peer, next_tag(wire_->sent[peer]));
     });
   }
 
   Work do_receive(const at::Tensor& tensor, int peer) override {
     return start("receive", sends_to(peer, rank()), [&] {
       std::vector<at::Tensor> tensors{bytes_of(tensor)};
-      return wire_->backend->recv(tensors, peer, next_tag(wire_->received[peer]));
+      return wire_->towards(peer, rank()).recv(tensors, peer, next_tag(wire_->received[peer]));
     });
   }
 
@@ -176,6 +227,8 @@ class NetworkGroup final : public Group {
     } catch (const std::exception& problem) {
       throw lost(operation, number, problem);
     }
+    if (common_->on_device)
+      common_->on_device->add({sequence, operation, number, OperationBoard::Clock::now()}, pending);
     return Work([this, operation, sequence, number, pending, finish = std::move(finish)] {
       {
         const OperationBoard::Waiting waiting(*common_->board, sequence, operation, number);
@@ -215,22 +268,56 @@ Result<c10::intrusive_ptr<c10d::ProcessGroupGloo::Options>> gloo_options(Rendezv
   return options;
 }
 
+/// Where ranks share a GPU, NCCL refuses to connect them unless it takes them for ranks of different machines. The results
+/// are right and the times say nothing.
+bool let_ranks_share_gpus(const RankInfo& ranks) {
+  if (ranks.local_world_size <= at::detail::getCUDAHooks().deviceCount()) return false;
+  setenv("NCCL_HOSTID", ("conclave-rank-" + std::to_string(ranks.rank)).c_str(), 0);
+  setenv("NCCL_IB_DISABLE", "1", 0);
+  if (ranks.local_world_size == ranks.world_size) setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+  return true;
+}
+
+Result<MakeNcclBackend> open_nccl() {
+  void* library = dlopen(nccl_library, RTLD_NOW | RTLD_LOCAL);
+  const char* why = library == nullptr ? dlerror() : nullptr;
+  const auto* make =
+      library != nullptr ? static_cast<const MakeNcclBackend*>(dlsym(library, nccl_backend_symbol)) : nullptr;
+  if (make != nullptr) return *make;
+  return unsupported(
+      std::string("ranks with GPUs talk through NCCL, and ") + nccl_library +
+          " cannot be opened: " + (why != nullptr ? why : "it is of another build"),
+      "build on a machine with the CUDA toolkit's headers (tools/bootstrap --cuda), or use --device cpu");
+}
+
 class NetworkGroups final : public Groups {
  public:
-  NetworkGroups(std::unique_ptr<Exchange> exchange, const Mesh& mesh, int rank,
-                c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> options, std::shared_ptr<OperationBoard> board)
+  NetworkGroups(std::unique_ptr<Exchange> exchange, const Mesh& mesh, int rank, bool direction_apart, Connect connect,
+                std::shared_ptr<OperationBoard> board)
       : exchange_(std::move(exchange)),
         mesh_(mesh),
         rank_(rank),
-        options_(std::move(options)),
+        direction_apart_(direction_apart),
+        connect_(std::move(connect)),
         common_(std::make_shared<Common>()) {
     common_->board = board ? std::move(board) : std::make_shared<OperationBoard>();
+    if (!direction_apart_) return;
+    common_->on_device = std::make_shared<OnDevice>();
+    common_->board->set_device_probe([on_device = common_->on_device] { return on_device->oldest(); });
   }
 
   ~NetworkGroups() override {
-    if (!common_->lost) return;
+    common_->board->set_device_probe({});
+    if (!common_->lost) {
+      if (common_->on_device) common_->on_device->clear();
+      for (auto& [ranks, wire] : wires_)
+        for (Backend* backend : {&wire->backend, &wire->up, &wire->down})
+          if (*backend) (*backend)->shutdown();
+      return;
+    }
     // Their destructors wait for threads that wait for the peer.
-    for (auto& [ranks, wire] : wires_) wire->backend.release();
+    for (auto& [ranks, wire] : wires_)
+      for (Backend* backend : {&wire->backend, &wire->up, &wire->down}) static_cast<void>(backend->release());
   }
 
   Group& over(std::span<const MeshDim> dims) override {
@@ -250,6 +337,33 @@ class NetworkGroups final : public Groups {
       const std::array all = {MeshDim::pipeline, MeshDim::data, MeshDim::tensor};
       return ranks_over(mesh_, all);
     });
+  }
+
+  /// Sends a byte between neighbours of the pipeline, the last and the first among them, both ways. NCCL makes the
+  /// communicator of two ranks when they first meet, and may wait there for everything that the GPU still does: in a step,
+  /// for a message that the other rank would only take after this meeting.
+  void meet_neighbours(const at::TensorOptions& options) {
+    const std::array pipeline = {MeshDim::pipeline};
+    Group& ranks = over(pipeline);
+    if (ranks.size() < 2) return;
+    struct Silent final : c10::WarningHandler {
+      void process(const c10::Warning&) override {} // torch warns of just this
+    } silent;
+    const c10::WarningUtils::WarningHandlerGuard guard(&silent);
+    const at::Tensor byte = at::zeros({1}, options.dtype(at::kByte));
+    for (int first = 0; first < ranks.size() - (ranks.size() == 2 ? 1 : 0); ++first) {
+      const int second = (first + 1) % ranks.size();
+      if (ranks.rank() != first && ranks.rank() != second) continue;
+      const int peer = ranks.rank() == first ? second : first;
+      if (ranks.rank() == first) {
+        ranks.send(byte, peer).wait();
+        ranks.receive(byte, peer).wait();
+      } else {
+        ranks.receive(byte, peer).wait();
+        ranks.send(byte, peer).wait();
+      }
+      byte.cpu(); // until it is done
+    }
   }
 
   [[nodiscard]] std::vector<const Group*> all() const override {
@@ -275,22 +389,26 @@ class NetworkGroups final : public Groups {
     if (found) return found;
     auto made = std::make_shared<Wire>();
     made->ranks = ranks;
-    if (ranks.size() > 1) made->backend = connect(ranks, place, name);
+    if (ranks.size() > 1) {
+      made->backend = made->up = made->down = connect(ranks, place, name, "");
+      if (direction_apart_ && ranks.size() > 1) {
+        made->up = connect(ranks, place, name, "up ");
+        made->down = connect(ranks, place, name, "down ");
+      }
+    }
     return found = std::move(made);
   }
 
-  Backend connect(const std::vector<int>& ranks, int place, const std::string& name) {
+  Backend connect(const std::vector<int>& ranks, int place, const std::string& name, const std::string& use) {
     const std::string title = "connections of " + name;
     const std::size_t sequence = common_->board->add_sequence(title, ranks);
     const std::uint64_t number = common_->board->issue(sequence, "connect");
     const OperationBoard::Waiting waiting(*common_->board, sequence, "connect", number);
     // Ranks of one set connect under the same name, whatever the group is called that they do it for.
-    const Store::Impl& store = exchange_->store().impl();
-    std::string prefix = store.prefix;
-    for (const int rank : ranks) prefix += std::to_string(rank) + ",";
+    std::string key = use;
+    for (const int rank : ranks) key += std::to_string(rank) + ",";
     try {
-      return c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>(prefix, store.store),
-                                                         place, static_cast<int>(ranks.size()), options_);
+      return connect_(key, place, static_cast<int>(ranks.size()));
     } catch (const std::exception& problem) {
       common_->lost = true;
       throw PeerLost("the " + title + " (" + rank_list(ranks) + ") failed: " + reason(problem));
@@ -300,7 +418,8 @@ class NetworkGroups final : public Groups {
   std::unique_ptr<Exchange> exchange_; ///< Gloo's connection to the store
   Mesh mesh_;
   int rank_;
-  c10::intrusive_ptr<c10d::ProcessGroupGloo::Options> options_;
+  bool direction_apart_;
+  Connect connect_;
   std::shared_ptr<Common> common_;
   std::map<std::vector<int>, std::shared_ptr<Wire>> wires_;
   std::map<std::string, std::unique_ptr<NetworkGroup>> groups_;
@@ -312,19 +431,36 @@ Result<std::shared_ptr<Groups>> make_groups(Rendezvous& rendezvous, const Mesh& 
                                             const Device& device, std::chrono::milliseconds timeout,
                                             std::shared_ptr<OperationBoard> board) {
   if (ranks.world_size == 1) return single_rank_groups();
-  if (device.kind != Device::Kind::cpu) return unsupported("groups of GPUs are not there yet", "use --device cpu");
+  const bool gpus = device.kind == Device::Kind::cuda;
   try {
-    CONCLAVE_ASSIGN(auto options, gloo_options(rendezvous, timeout));
     CONCLAVE_ASSIGN(auto exchange, rendezvous.connect("groups", timeout));
-    auto groups =
-        std::make_shared<NetworkGroups>(std::move(exchange), mesh, ranks.rank, std::move(options), std::move(board));
+    const auto under = [impl = &exchange->store().impl()](const std::string& key) {
+      return c10::make_intrusive<c10d::PrefixStore>(impl->prefix + key, impl->store);
+    };
+    Connect connect;
+    if (gpus) {
+      let_ranks_share_gpus(ranks);
+      CONCLAVE_ASSIGN(const MakeNcclBackend make, open_nccl());
+      connect = [=](const std::string& key, int rank, int size) { return make(under(key), rank, size, timeout); };
+    } else {
+      CONCLAVE_ASSIGN(auto options, gloo_options(rendezvous, timeout));
+      connect = [under, options](const std::string& key, int rank, int size) -> Backend {
+        return c10::make_intrusive<c10d::ProcessGroupGloo>(under(key), rank, size, options);
+      };
+    }
+    auto groups = std::make_shared<NetworkGroups>(std::move(exchange), mesh, ranks.rank, gpus, std::move(connect),
+                                                  std::move(board));
     groups->world();
+    if (gpus)
+      groups->meet_neighbours(
+          at::TensorOptions().device(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.index))));
     return std::shared_ptr<Groups>(std::move(groups));
   } catch (const PeerLost& lost) {
     return Error{Code::peer_lost, "", lost.what(), ""};
   } catch (const std::exception& problem) {
     return unsupported("no connections between the ranks: " + reason(problem),
-                       "set GLOO_SOCKET_IFNAME to the interface that leads to the other machines");
+                       std::string("set ") + (gpus ? "NCCL" : "GLOO") +
+                           "_SOCKET_IFNAME to the interface that leads to the other machines");
   }
 }
 

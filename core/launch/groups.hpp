@@ -1,6 +1,6 @@
 // make_groups(): the groups of ranks that a step talks through, over the network.
 //
-// CPU tensors travel by Gloo. What travels is the same for all types: collectives that move data move bytes. Sums: all_reduce
+// GPU tensors travel by NCCL, in its own orders of addition. CPU tensors travel by Gloo: what travels is the same for all types: collectives that move data move bytes. Sums: all_reduce
 // is Gloo's ring, whose order of additions depends on the number of ranks and the tensor's length only, so a run repeats
 // bit for bit and every rank has the same bits; reduce_scatter adds in the order of ranks. Both add in the tensor's own type.
 // A sum of bool is "any".

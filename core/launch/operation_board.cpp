@@ -21,8 +21,17 @@ std::uint64_t OperationBoard::issue(std::size_t sequence, const char* operation)
 OperationBoard::Picture OperationBoard::picture() const {
   const std::scoped_lock lock(mutex_);
   Picture picture{sequences_, std::nullopt};
-  if (!waits_.empty()) picture.wait = waits_.front().second;
+  if (!waits_.empty()) {
+    picture.wait = waits_.front().second;
+  } else if (device_probe_) {
+    picture.wait = device_probe_();
+  }
   return picture;
+}
+
+void OperationBoard::set_device_probe(std::function<std::optional<Wait>()> probe) {
+  const std::scoped_lock lock(mutex_);
+  device_probe_ = std::move(probe);
 }
 
 OperationBoard::Waiting::Waiting(OperationBoard& board, std::size_t sequence, const char* operation,

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -34,7 +35,7 @@ class OperationBoard {
   };
   struct Picture {
     std::vector<Sequence> sequences;
-    std::optional<Wait> wait; ///< the longest, while a thread waits
+    std::optional<Wait> wait; ///< the longest, while a thread waits; else what the device has not finished
   };
 
   /// Returns its number here.
@@ -42,6 +43,9 @@ class OperationBoard {
   /// A call begins; returns its number. `operation` is a literal.
   std::uint64_t issue(std::size_t sequence, const char* operation);
   [[nodiscard]] Picture picture() const;
+  /// Asked when no thread waits: the oldest operation that is under way on a GPU, where the host does not wait. Must be safe
+  /// from any thread and take no lock that is held while the board is called.
+  void set_device_probe(std::function<std::optional<Wait>()> probe);
 
   /// A thread waits for that call as long as this lives.
   class Waiting {
@@ -61,6 +65,7 @@ class OperationBoard {
   std::vector<Sequence> sequences_;
   std::vector<std::pair<std::uint64_t, Wait>> waits_; ///< by ticket, the oldest first
   std::uint64_t tickets_ = 0;
+  std::function<std::optional<Wait>()> device_probe_;
 };
 
 } // namespace conclave

@@ -33,6 +33,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::array passed_on = {SIGTERM, SIGINT, SIGUSR1, SIGHUP};
+constexpr std::chrono::milliseconds kill_lost_after =
+    std::chrono::seconds(3);                  // a stopped process does not answer SIGTERM
 constexpr std::size_t longest_line = 1 << 16; // what has no end of line by then is printed as it is
 
 void say(const std::string& text) { std::fprintf(stderr, "conclave: %s\n", text.c_str()); }
@@ -93,6 +95,8 @@ std::vector<std::string> environment(const SupervisorSettings& settings, int ran
                                                        {"CONCLAVE_RENDEZVOUS_ID", id}};
   if (std::getenv("OMP_NUM_THREADS") == nullptr)
     own.emplace_back("OMP_NUM_THREADS", std::to_string(std::max(1, cores() / settings.ranks)));
+  // What torch writes of a broken collective is pages of frames; the watchdog says who is lost.
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) own.emplace_back("TORCH_CPP_LOG_LEVEL", "FATAL");
   std::vector<std::string> all;
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view text = *variable;
@@ -200,7 +204,7 @@ class Supervisor {
     if (deadline_ && Clock::now() >= *deadline_) {
       send_all(terminating_ ? SIGKILL : SIGTERM, terminating_);
       terminating_ = true;
-      deadline_ = Clock::now() + settings_.kill_after;
+      deadline_ = Clock::now() + (verdict_ ? std::min(settings_.kill_after, kill_lost_after) : settings_.kill_after);
     }
   }
 
@@ -229,6 +233,10 @@ class Supervisor {
           say("rank " + std::to_string(child.rank) + " did not start: is " + settings_.command.front() + " a program?");
       }
       if (bad && !deadline_) deadline_ = Clock::now() + settings_.grace;
+      if (bad && !terminating_ && !codes_.empty() && codes_.back() == exit_code(Code::peer_lost)) {
+        verdict_ = true;
+        deadline_ = std::min(*deadline_, Clock::now() + settings_.grace_after_verdict);
+      }
     }
   }
 
@@ -277,6 +285,7 @@ class Supervisor {
   std::vector<int> codes_; ///< of the ranks that exited, the first to end first
   bool killed_ = false;
   bool terminating_ = false;
+  bool verdict_ = false;                      ///< a rank ended because another one is lost
   std::optional<Clock::time_point> deadline_; ///< of the next step towards SIGKILL
 };
 

@@ -19,6 +19,9 @@ struct SupervisorSettings {
   int ranks = 1;
   std::chrono::milliseconds grace{std::chrono::seconds(60)};      ///< to end by oneself after another rank ended badly
   std::chrono::milliseconds kill_after{std::chrono::seconds(30)}; ///< from SIGTERM to SIGKILL
+  /// To end by oneself after a rank ended with 76: it knows who is lost, and the others know as well. What is still there then
+  /// is the lost one, and gets SIGKILL soon after SIGTERM.
+  std::chrono::milliseconds grace_after_verdict{std::chrono::seconds(25)};
 };
 
 /// The run's exit code: 0 when every rank's is 0; the first of 1 to 5 that a rank ended with; else 76 when a rank ended with it
@@ -26,7 +29,7 @@ struct SupervisorSettings {
 ///
 /// Each rank finds CONCLAVE_RANK, CONCLAVE_WORLD_SIZE, CONCLAVE_LOCAL_RANK, CONCLAVE_LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT and
 /// CONCLAVE_RENDEZVOUS_ID in its environment (resolve_ranks, resolve_rendezvous), and OMP_NUM_THREADS: its part of the cores,
-/// unless it is set.
+/// unless it is set. TORCH_CPP_LOG_LEVEL is FATAL there, unless it is set.
 int supervise(const SupervisorSettings& settings);
 
 } // namespace conclave

@@ -19,7 +19,11 @@ constexpr char loop_state[] = "loop"; // the owner's name in a checkpoint
 class Loop {
  public:
   explicit Loop(const LoopInput& input)
-      : in_(input), step_(input.first_step), saved_(input.first_step), skipped_in_row_(input.skipped_in_row) {}
+      : in_(input),
+        step_(input.first_step),
+        saved_(input.first_step),
+        skipped_in_row_(input.skipped_in_row),
+        sent_(sent_by_group(input.groups)) {}
 
   Result<LoopOutcome> run() {
     const TrainSection& train = in_.experiment->train;
