@@ -22,6 +22,7 @@
 #include <mutex>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 
 #include "launch/c10d_store.hpp"
 #include "launch/nccl/nccl_backend.hpp"
@@ -229,7 +230,14 @@ class NetworkGroup final : public Group {
     }
     if (common_->on_device)
       common_->on_device->add({sequence, operation, number, OperationBoard::Clock::now()}, pending);
-    return Work([this, operation, sequence, number, pending, finish = std::move(finish)] {
+    const auto begin = OperationBoard::Clock::now();
+    const auto& hook = common_->board->span_hook();
+    const bool message = std::string_view(operation) == "send" || std::string_view(operation) == "receive";
+    if (hook && !message && !common_->on_device)
+      pending->getFuture()->addCallback([hook, operation, name = common_->board->name_of(sequence), begin](auto&) {
+        hook(name, operation, begin, OperationBoard::Clock::now());
+      });
+    return Work([this, operation, sequence, number, pending, begin, finish = std::move(finish)] {
       {
         const OperationBoard::Waiting waiting(*common_->board, sequence, operation, number);
         try {
@@ -238,6 +246,9 @@ class NetworkGroup final : public Group {
           throw lost(operation, number, problem);
         }
       }
+      // Gloo tells of the end of a message to who waits for it alone; who sends waits at the end of the step.
+      if (const auto& traced = common_->board->span_hook(); traced && std::string_view(operation) == "receive")
+        traced(common_->board->name_of(sequence), operation, begin, OperationBoard::Clock::now());
       const at::NoGradGuard no_grad;
       if (finish) finish();
     });

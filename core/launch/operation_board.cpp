@@ -29,6 +29,11 @@ OperationBoard::Picture OperationBoard::picture() const {
   return picture;
 }
 
+std::string OperationBoard::name_of(std::size_t sequence) const {
+  const std::scoped_lock lock(mutex_);
+  return sequences_[sequence].name;
+}
+
 void OperationBoard::set_device_probe(std::function<std::optional<Wait>()> probe) {
   const std::scoped_lock lock(mutex_);
   device_probe_ = std::move(probe);

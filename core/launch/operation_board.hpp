@@ -47,6 +47,14 @@ class OperationBoard {
   /// from any thread and take no lock that is held while the board is called.
   void set_device_probe(std::function<std::optional<Wait>()> probe);
 
+  /// Told of each operation between CPUs when it has ended, on a thread of its own: the sequence's name, the operation, and
+  /// from when it was under way. Set before the first operation; null: nobody asks.
+  using SpanHook = std::function<void(const std::string& sequence, const char* operation, Clock::time_point begin,
+                                      Clock::time_point end)>;
+  void set_span_hook(SpanHook hook) { span_hook_ = std::move(hook); }
+  [[nodiscard]] const SpanHook& span_hook() const noexcept { return span_hook_; }
+  [[nodiscard]] std::string name_of(std::size_t sequence) const;
+
   /// A thread waits for that call as long as this lives.
   class Waiting {
    public:
@@ -66,6 +74,7 @@ class OperationBoard {
   std::vector<std::pair<std::uint64_t, Wait>> waits_; ///< by ticket, the oldest first
   std::uint64_t tickets_ = 0;
   std::function<std::optional<Wait>()> device_probe_;
+  SpanHook span_hook_;
 };
 
 } // namespace conclave

@@ -21,7 +21,7 @@ struct SupervisorSettings {
   std::chrono::milliseconds kill_after{std::chrono::seconds(30)}; ///< from SIGTERM to SIGKILL
   /// To end by oneself after a rank ended with 76: it knows who is lost, and the others know as well. What is still there then
   /// is the lost one, and gets SIGKILL soon after SIGTERM.
-  std::chrono::milliseconds grace_after_verdict{std::chrono::seconds(25)};
+  std::chrono::milliseconds grace_after_verdict{std::chrono::seconds(10)};
 };
 
 /// The run's exit code: 0 when every rank's is 0; the first of 1 to 5 that a rank ended with; else 76 when a rank ended with it

@@ -23,7 +23,7 @@ namespace {
 
 /// How long the step thread may take to come back by itself once another rank is lost: long enough for a broken collective
 /// to be noticed and for the end of a run to be written down, short against a launcher's patience.
-constexpr std::chrono::seconds time_to_come_back{15};
+constexpr std::chrono::seconds time_to_come_back{5};
 
 std::chrono::milliseconds milliseconds(std::chrono::duration<double> time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time);
@@ -55,6 +55,7 @@ Result<std::unique_ptr<Cluster>> Cluster::join(Settings settings) {
   std::unique_ptr<Cluster> self(new Cluster(std::move(settings)));
   if (self->alone()) return self;
   Impl& impl = *self->impl_;
+  impl.board->set_span_hook(self->settings_.span);
   CONCLAVE_ASSIGN(
       RendezvousSettings meeting,
       resolve_rendezvous(self->settings_.ranks, [](const char* name) -> const char* { return std::getenv(name); }));

@@ -18,6 +18,7 @@
 #include "conclave/parallel/group.hpp"
 #include "conclave/status.hpp"
 #include "config/experiment.hpp"
+#include "launch/operation_board.hpp"
 #include "launch/ranks.hpp"
 #include "run/log.hpp"
 
@@ -33,6 +34,7 @@ class Cluster {
     /// Another rank is lost and this one does not come back from what it is in: called on a thread of its own with the error
     /// that the run would have ended with. The process ends when it returns.
     std::function<void(const Error&)> give_up;
+    OperationBoard::SpanHook span; ///< for a trace of the collectives; empty: none
   };
   /// Meets the other ranks. Collective.
   static Result<std::unique_ptr<Cluster>> join(Settings settings);

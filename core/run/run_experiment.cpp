@@ -152,6 +152,9 @@ class Run {
     settings.timeout = std::chrono::duration<double>(experiment_.parallel.timeout.value);
     settings.lost_after = std::chrono::duration<double>(experiment_.parallel.lost_after.value);
     settings.log = &log_;
+    if (trace_.on())
+      settings.span = [this](const std::string& group, const char* operation, Trace::Clock::time_point begin,
+                             Trace::Clock::time_point end) { trace_.add("over " + group, operation, begin, end); };
     settings.give_up = [this](const Error& error) { give_up(error); };
     CONCLAVE_ASSIGN(cluster_, Cluster::join(std::move(settings)));
     if (cluster_->alone()) return {};

@@ -1,0 +1,48 @@
+"""The same four ranks by the program itself, by torchrun and by Open MPI: the same run, bit for bit.
+
+torchrun is that of the torch that `tools/bootstrap --oracles` brings; Open MPI is Debian's openmpi-bin.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import unittest
+
+from launched import RANKS, LaunchedTest
+
+ORACLES = pathlib.Path(os.environ.get("CONCLAVE_ORACLES", ""))
+
+
+class Launchers(LaunchedTest):
+    def launch(self, *launcher, **variables):
+        run = self.dir / "launched"
+        done = subprocess.run([*map(str, launcher), *self.command("--run-dir", run)], cwd=self.dir, text=True,
+                              env={**self.environment(), **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=300)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return run
+
+    def test_by_itself(self):
+        run = self.straight()
+        self.assert_ended_well(run, "conclave")
+
+    @unittest.skipUnless((ORACLES / "torch/distributed/run.py").exists(), "no torchrun: run tools/bootstrap --oracles")
+    def test_torchrun(self):
+        # Port 0: torchrun takes a free one.
+        run = self.launch(sys.executable, "-m", "torch.distributed.run", "--no-python", "--nproc-per-node", RANKS,
+                          "--master-addr", "127.0.0.1", "--master-port", "0", PYTHONPATH=str(ORACLES))
+        self.assert_ended_well(run, "torchrun")
+        self.assert_same_metrics(self.straight(), run)
+
+    @unittest.skipUnless(shutil.which("mpirun"), "no mpirun: apt-get install openmpi-bin")
+    def test_open_mpi(self):
+        as_root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+        run = self.launch("mpirun", *as_root, "--oversubscribe", "-n", RANKS)
+        self.assert_ended_well(run, "mpirun")
+        self.assert_same_metrics(self.straight(), run)
+
+
+if __name__ == "__main__":
+    unittest.main()
