@@ -18,6 +18,10 @@ std::string host_name() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
+constexpr const char* main_part = "main";
+
+std::string prefix_of(const std::string& id, const std::string& part) { return "conclave/" + id + "/" + part + "/"; }
+
 /// Before the first step there is no run that could have lost a rank: what is missing does not fit.
 Error refusal(Error error) {
   if (error.code != Code::peer_lost) return error;
@@ -32,12 +36,14 @@ Status refused(const Status& status) { return status.ok() ? status : Status(refu
 
 } // namespace
 
+std::string rendezvous_prefix(const std::string& id) { return prefix_of(id, main_part); }
+
 Rendezvous::~Rendezvous() = default;
 
 const std::string& Rendezvous::store_host() const noexcept { return exchange_->store().host(); }
 
 Result<std::unique_ptr<Store>> Rendezvous::open(const std::string& name, milliseconds timeout) const {
-  return Store::connect(settings_.address, "conclave/" + settings_.id + "/" + name + "/", timeout);
+  return Store::connect(settings_.address, prefix_of(settings_.id, name), timeout);
 }
 
 Result<std::unique_ptr<Rendezvous>> Rendezvous::join(RendezvousSettings settings) {
@@ -48,7 +54,8 @@ Result<std::unique_ptr<Rendezvous>> Rendezvous::join(RendezvousSettings settings
   auto future = outcome->get_future();
   std::thread joining([outcome, settings = std::move(settings)]() mutable {
     std::unique_ptr<Rendezvous> self(new Rendezvous(std::move(settings)));
-    const Status met = refused(self->meet());
+    Status met = self->meet();
+    if (!self->died_) met = refused(met);
     if (met.ok())
       outcome->set_value(std::move(self));
     else
@@ -70,7 +77,7 @@ Status Rendezvous::meet() {
     CONCLAVE_ASSIGN(server_, StoreServer::start(settings_.address, remote, settings_.id));
     settings_.address.port = server_->port();
   }
-  CONCLAVE_ASSIGN(auto store, open("main", settings_.timeout));
+  CONCLAVE_ASSIGN(auto store, open(main_part, settings_.timeout));
   const std::string again = "end what is left of the other launch, then start all ranks again";
 
   if (!settings_.agent_store) {
@@ -102,16 +109,29 @@ Status Rendezvous::meet() {
                   " has come " + std::to_string(joined) + " times");
 
   Store* const asked = store.get();
-  exchange_ = std::make_unique<Exchange>(
-      std::move(store),
-      Exchange::Settings{ranks.rank, ranks.world_size, settings_.timeout, [asked, again]() -> std::optional<Error> {
-                           const auto what = asked->find("refused");
-                           if (!what.ok() || !*what) return std::nullopt;
-                           return unsupported(**what, again);
-                         }});
-  CONCLAVE_ASSIGN(hosts_, exchange_->exchange("rendezvous", host_name()));
-  exchange_->set_interrupted(nullptr);
+  exchange_ =
+      std::make_unique<Exchange>(std::move(store), Exchange::Settings{ranks.rank, ranks.world_size, settings_.timeout,
+                                                                      [this, asked, again]() -> std::optional<Error> {
+                                                                        if (auto error = died()) return error;
+                                                                        const auto what = asked->find("refused");
+                                                                        if (!what.ok() || !*what) return std::nullopt;
+                                                                        return unsupported(**what, again);
+                                                                      }});
+  auto hosts = exchange_->exchange("rendezvous", host_name());
+  if (!hosts.ok()) { // maybe another rank's words, when it was the first to hear of a death
+    if (auto error = died()) return *std::move(error);
+    return hosts.error();
+  }
+  hosts_ = std::move(hosts).value();
   return {};
+}
+
+std::optional<Error> Rendezvous::died() {
+  const auto what = exchange_->store().find(died_key);
+  if (!what.ok() || !*what) return std::nullopt;
+  died_ = true;
+  return Error{Code::peer_lost, "", **what,
+               "start the run again: it goes on from its last checkpoint, if there is one"};
 }
 
 Result<std::unique_ptr<Exchange>> Rendezvous::connect(const std::string& name, milliseconds timeout) {

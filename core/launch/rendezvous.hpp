@@ -41,6 +41,11 @@ struct RendezvousSettings {
 /// CONCLAVE_RENDEZVOUS_TIMEOUT (seconds) sets the timeout. One rank has nobody to meet: its settings are never used.
 Result<RendezvousSettings> resolve_rendezvous(const RankInfo& ranks, const EnvironmentLookup& get);
 
+/// Whoever watches over processes of the ranks may set it, in the store's part rendezvous_prefix(id), to what happened to one
+/// that ended badly: ranks that still wait for it then end with 76.
+inline constexpr const char* died_key = "died";
+std::string rendezvous_prefix(const std::string& id);
+
 class Rendezvous {
  public:
   /// Returns when every rank has come. Collective. Takes the timeout and a little at most, whatever the others do.
@@ -66,6 +71,9 @@ class Rendezvous {
   Status barrier(const std::string& key) { return exchange_->barrier(key); }
   Status agree(const std::string& what, const std::string& text) { return exchange_->agree(what, text); }
 
+  /// What died_key says, if it is there.
+  [[nodiscard]] std::optional<Error> died();
+
   /// Another connection to the store. `name` is the same on every rank and different for each use. `timeout` is of each
   /// call; 0: as long as it takes. Any thread.
   Result<std::unique_ptr<Exchange>> connect(const std::string& name, std::chrono::milliseconds timeout);
@@ -83,6 +91,7 @@ class Rendezvous {
   std::unique_ptr<StoreServer> server_; // after the connections, so that it outlives them
   std::unique_ptr<Exchange> exchange_;
   std::vector<std::string> hosts_;
+  bool died_ = false; ///< a rank, while the others were meeting
 };
 
 } // namespace conclave

@@ -23,6 +23,7 @@
 #include <string_view>
 
 #include "io/file_handle.hpp"
+#include "launch/rendezvous.hpp"
 #include "launch/store.hpp"
 
 extern char** environ; // NOLINT: POSIX has no header for it
@@ -150,6 +151,7 @@ class Supervisor {
       say(server.error().render());
       return exit_code(server.error().code);
     }
+    port_ = (*server)->port();
     for (int rank = 0; rank < settings_.ranks; ++rank)
       if (!start_rank(rank, (*server)->port())) return exit_code(Code::unsupported);
     while (alive() > 0) turn();
@@ -218,26 +220,36 @@ class Supervisor {
       int status = 0;
       if (child.pid <= 0 || ::waitpid(child.pid, &status, WNOHANG) != child.pid) continue;
       const pid_t pid = std::exchange(child.pid, -1);
+      std::string end; // of a rank that ended badly
       bool bad = true;
       if (WIFSIGNALED(status)) {
         killed_ = true;
         const int number = WTERMSIG(status);
         const char* name = sigabbrev_np(number);
-        say("rank " + std::to_string(child.rank) + " (process " + std::to_string(pid) + ") was killed by SIG" +
-            (name != nullptr ? name : std::to_string(number)) + " (" + strsignal(number) + ")");
+        end = "rank " + std::to_string(child.rank) + " (process " + std::to_string(pid) + ") was killed by SIG" +
+              (name != nullptr ? name : std::to_string(number)) + " (" + strsignal(number) + ")";
+        say(end);
       } else {
         const int code = WEXITSTATUS(status);
         codes_.push_back(code);
         bad = code != 0 && code != exit_code(Code::stopped);
+        end = "rank " + std::to_string(child.rank) + " ended with exit code " + std::to_string(code);
         if (code == 127)
           say("rank " + std::to_string(child.rank) + " did not start: is " + settings_.command.front() + " a program?");
       }
+      if (bad && !deadline_) tell_who_meets(end); // the first: the others' ends follow from it
       if (bad && !deadline_) deadline_ = Clock::now() + settings_.grace;
       if (bad && !terminating_ && !codes_.empty() && codes_.back() == exit_code(Code::peer_lost)) {
         verdict_ = true;
         deadline_ = std::min(*deadline_, Clock::now() + settings_.grace_after_verdict);
       }
     }
+  }
+
+  /// Ranks that have met have the watchdog; those that still wait for this one would wait long.
+  void tell_who_meets(const std::string& end) const {
+    const auto store = Store::connect({"127.0.0.1", port_}, rendezvous_prefix(id_), std::chrono::seconds(1));
+    if (store.ok()) static_cast<void>((*store)->set(died_key, end));
   }
 
   /// False when there is nothing to read now.
@@ -280,6 +292,7 @@ class Supervisor {
 
   const SupervisorSettings& settings_;
   const std::string id_ = new_id();
+  int port_ = 0;    ///< of the store
   Signals signals_; // before the store's threads, which inherit the mask
   std::vector<Child> children_;
   std::vector<int> codes_; ///< of the ranks that exited, the first to end first

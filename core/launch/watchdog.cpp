@@ -213,7 +213,9 @@ Result<std::unique_ptr<Watchdog>> Watchdog::start(Rendezvous& rendezvous, Watchd
   impl->interval = std::clamp(impl->settings.lost_after / 10, milliseconds(10), milliseconds(1000));
   CONCLAVE_ASSIGN(impl->exchange, rendezvous.connect("watchdog", rendezvous.settings().timeout));
   CONCLAVE_RETURN_IF_ERROR(impl->exchange->store().set(sign_key(impl->ranks.rank), impl->own_sign(0).encode()));
+  impl->exchange->set_interrupted([&rendezvous] { return rendezvous.died(); });
   CONCLAVE_RETURN_IF_ERROR(impl->exchange->barrier("start"));
+  impl->exchange->set_interrupted(nullptr);
   impl->talker = std::thread([impl] { impl->talk(); });
   impl->judge = std::thread([impl] { impl->judge_all(); });
   return std::unique_ptr<Watchdog>(new Watchdog(std::move(impl)));

@@ -84,7 +84,7 @@ class LostRanks(ConclaveTest):
         shutil.rmtree(run)
 
     def test_random_faults(self):
-        draw = random.Random(5)
+        draw = random.Random(int(os.environ.get("CONCLAVE_DRILL_SEED", "5")))
         for number in range(DRILLS):
             with self.subTest(number=number):
                 self.drill(draw, number)

@@ -38,7 +38,6 @@ SelectTypeParameters=CR_CPU
 # The site's default is the unkind one: the scripts must not depend on it.
 KillOnBadExit=1
 KillWait=10
-# A requeued job is eligible again a moment later, not in two minutes.
 SchedulerParameters=batch_sched_delay=0,sched_interval=2
 SlurmdParameters=config_overrides
 NodeName=localhost CPUs=16 State=UNKNOWN
@@ -98,7 +97,7 @@ class SlurmCluster:
             self._daemons.append(subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=out,
                                                   stderr=subprocess.STDOUT, start_new_session=True))
 
-    def _until(self, condition, seconds, what):
+    def _until(self, condition, seconds, what, every=0.1):
         deadline = time.monotonic() + seconds
         while not condition():
             ended = [one.args[0] for one in self._daemons if one.poll() is not None]
@@ -106,7 +105,7 @@ class SlurmCluster:
                 logs = "\n".join(f"{log.name}:\n{log.read_text(errors='replace')[-2000:]}"
                                  for log in [*self.folder.glob("*.out"), *self.folder.glob("*.log")])
                 raise AssertionError(f"{', '.join(ended) + ' ended' if ended else what}\n{logs}")
-            time.sleep(0.1)
+            time.sleep(every)
 
     def run(self, *command, check=True, **keywords):
         """Runs one of Slurm's programs and returns what it says."""
@@ -130,8 +129,14 @@ class SlurmCluster:
 
     def wait(self, job, seconds):
         """Waits for the job's end, however often it is requeued before; returns its fields."""
-        over = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
-        self._until(lambda: self.state(job) in over, seconds, f"job {job} is not over")
+        def over():
+            found = self.show(job)
+            if found["JobState"] == "PENDING" and found.get("Reason") == "BeginTime":
+                # Slurm gives the nodes two minutes to clean up after a requeued job; here nobody else waits for them.
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+            return found["JobState"] in {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
+
+        self._until(over, seconds, f"job {job} is not over", every=0.5)
         return self.show(job)
 
     def close(self):

@@ -30,9 +30,9 @@ class Launchers(LaunchedTest):
 
     @unittest.skipUnless((ORACLES / "torch/distributed/run.py").exists(), "no torchrun: run tools/bootstrap --oracles")
     def test_torchrun(self):
-        # Port 0: torchrun takes a free one.
-        run = self.launch(sys.executable, "-m", "torch.distributed.run", "--no-python", "--nproc-per-node", RANKS,
-                          "--master-addr", "127.0.0.1", "--master-port", "0", PYTHONPATH=str(ORACLES))
+        # --standalone takes a free port.
+        run = self.launch(sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc-per-node",
+                          RANKS, PYTHONPATH=str(ORACLES))
         self.assert_ended_well(run, "torchrun")
         self.assert_same_metrics(self.straight(), run)
 
