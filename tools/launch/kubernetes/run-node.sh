@@ -22,6 +22,7 @@ conclave=${CONCLAVE:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../concl
 # --resume on all machines from the first start on: whether there is something to go on from, rank 0 alone finds out.
 mkdir -p "$RUN_DIR" || exit 5
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((n = $(nproc) / ranks) > 0 ? n : 1))}
+export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-FATAL} # c10d warns of every wait that it polls
 # What torchrun tells its ranks, with rank 0 as the host of the store. Unlike torchrun this does not hide their exit codes.
 export WORLD_SIZE=$((nodes * ranks)) LOCAL_WORLD_SIZE=$ranks
 export TORCHELASTIC_RUN_ID=$LAUNCH_ID TORCHELASTIC_USE_AGENT_STORE=False
@@ -38,26 +39,31 @@ result=0 deadline=
 worse() { # CODE: does it say more than what is known?
   case $result in [1-5]) return 1 ;; 76) [ "$1" -lt 6 ] ;; 75) [ "$1" != 75 ] ;; *) true ;; esac
 }
-while [ ${#left[@]} != 0 ]; do
-  wait -n -p ended "${!left[@]}" ${deadline:+"$deadline"}
-  code=$?
-  [ -n "${ended:-}" ] || continue # a trap
-  if [ "$ended" = "$deadline" ]; then
-    echo "run-node.sh: ranks that did not end by themselves are killed" >&2
-    kill -KILL "${!left[@]}"
-    deadline=
-    continue
-  fi
-  rank=$((node * ranks + left[$ended]))
-  unset "left[$ended]"
+ended() { # PROCESS CODE
+  local rank=$((node * ranks + left[$1])) code=$2
+  unset "left[$1]"
   case $code in
-    0) continue ;;
+    0) return ;;
     [1-5] | 75 | 76) ;;
-    *) echo "run-node.sh: rank $rank ended with $code$([ $code -lt 129 ] || echo " (signal $((code - 128)))")" >&2; code=76 ;;
+    *) echo "run-node.sh: rank $rank ended with $code$([ "$code" -lt 129 ] || echo " (signal $((code - 128)))")" >&2; code=76 ;;
   esac
   if worse "$code"; then result=$code; fi
-  if [ "$code" != 75 ] && [ -z "$deadline" ]; then sleep "${GRACE:-180}" & deadline=$!; fi
+  [ "$code" = 75 ] || deadline=${deadline:-$((SECONDS + ${GRACE:-180}))}
+}
+# Looks, and does not `wait -n`: that forgets a process whose death by a signal the shell has already told.
+while [ ${#left[@]} != 0 ]; do
+  sleep 0.2 & wait $! # a signal ends this wait, and its trap runs
+  running=" $(jobs -pr | tr '\n' ' ')"
+  for process in "${!left[@]}"; do
+    case $running in *" $process "*) continue ;; esac
+    wait "$process"
+    ended "$process" $?
+  done
+  if [ -n "$deadline" ] && [ $SECONDS -ge "$deadline" ] && [ ${#left[@]} != 0 ]; then
+    echo "run-node.sh: ranks that did not end by themselves are killed" >&2
+    kill -KILL "${!left[@]}"
+    deadline=$((SECONDS + 60))
+  fi
 done
-[ -z "$deadline" ] || kill "$deadline"
 case $result in 3 | 75 | 76) result=${RETRY_CODE:-$result} ;; esac
 exit "$result"
