@@ -159,14 +159,14 @@ class Run {
     CONCLAVE_ASSIGN(cluster_, Cluster::join(std::move(settings)));
     if (cluster_->alone()) return {};
     CONCLAVE_RETURN_IF_ERROR(cluster_->agree(
-        "the build of Conclave",
+        "build of Conclave",
         std::string(CONCLAVE_BUILD_SDK_VERSION) + " " + CONCLAVE_BUILD_SDK_HASH + " " + CONCLAVE_BUILD_TORCH));
     for (const auto& [id, sha256] : plugin_hashes(experiment_, registry_))
-      CONCLAVE_RETURN_IF_ERROR(cluster_->agree("the plugin " + id, sha256));
-    CONCLAVE_RETURN_IF_ERROR(cluster_->agree("the experiment", experiment_.hash));
-    return cluster_->agree("what the command line asks for", std::string(request_.resume ? "resume " : "") +
-                                                                 request_.resume_path.string() + " " +
-                                                                 std::to_string(request_.stop_after));
+      CONCLAVE_RETURN_IF_ERROR(cluster_->agree("plugin " + id, sha256));
+    CONCLAVE_RETURN_IF_ERROR(cluster_->agree("experiment", experiment_.hash));
+    return cluster_->agree("command line", std::string(request_.resume ? "resume " : "") +
+                                               request_.resume_path.string() + " " +
+                                               std::to_string(request_.stop_after));
   }
 
   /// On the watchdog's thread, when this rank hangs in something and another one is lost.
@@ -196,7 +196,7 @@ class Run {
     CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("device", opened.status()));
     device_ = std::move(opened).value();
     if (!device_.fallback.empty()) log_.warning("training on the CPU although there is a driver: " + device_.fallback);
-    return cluster_->agree("the kind of device", device_.device.kind == Device::Kind::cuda ? "GPU" : "CPU");
+    return cluster_->agree("kind of device", device_.device.kind == Device::Kind::cuda ? "GPU" : "CPU");
   }
 
   /// One rank of each machine prepares, then the others find everything in the cache.
@@ -205,8 +205,8 @@ class Run {
     CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("prepare", first ? prepare_data() : Status{}));
     if (cluster_->alone()) return {};
     CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("prepared data", first ? Status{} : prepare_data()));
-    CONCLAVE_RETURN_IF_ERROR(cluster_->agree("the prepared data", store_->digest()));
-    return cluster_->agree("the order of the batches", plan_->digest());
+    CONCLAVE_RETURN_IF_ERROR(cluster_->agree("prepared data", store_->digest()));
+    return cluster_->agree("order of the batches", plan_->digest());
   }
 
   /// Rank 0 makes or finds the folder, the others are told which.

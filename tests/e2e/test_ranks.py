@@ -88,7 +88,7 @@ class Ranks(ConclaveTest):
         for rank in ranks:
             _, said = rank.communicate(timeout=120)
             self.assertEqual(rank.returncode, 3, said)
-            self.assertIn("the experiment", said)
+            self.assertIn("the same experiment", said)
             self.assertIn("rank 2", said)
 
     def test_verify_finds_layouts_equal(self):

@@ -92,15 +92,15 @@ class SlurmCluster:
             raise
 
     def _start(self, *command):
-        # Sessions of their own: a Ctrl-C at the tests is not for them.
+        # Sessions of their own: a Ctrl-C at the tests is not for them. But they do not outlive killed tests.
         with open(self.folder / f"{command[0]}.out", "w") as out:
-            self._daemons.append(subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=out,
+            self._daemons.append(subprocess.Popen(["setpriv", "--pdeathsig=KILL", *command], env=self.environment, stdin=subprocess.DEVNULL, stdout=out,
                                                   stderr=subprocess.STDOUT, start_new_session=True))
 
     def _until(self, condition, seconds, what, every=0.1):
         deadline = time.monotonic() + seconds
         while not condition():
-            ended = [one.args[0] for one in self._daemons if one.poll() is not None]
+            ended = [one.args[2] for one in self._daemons if one.poll() is not None]
             if ended or time.monotonic() > deadline:
                 logs = "\n".join(f"{log.name}:\n{log.read_text(errors='replace')[-2000:]}"
                                  for log in [*self.folder.glob("*.out"), *self.folder.glob("*.log")])
