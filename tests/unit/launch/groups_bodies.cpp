@@ -128,7 +128,7 @@ RANK_BODY(collectives) {
   const std::int64_t rows = world.rank() < 2 ? 2 : 0;
   const at::Tensor got = at::empty({rows, 3});
   world.all_to_all(got, part(world.rank(), rows, at::kFloat), in, out).wait();
-  if (world.rank() < 2) EXPECT_TRUE(got.equal(part(1 - world.rank(), 2, at::kFloat)));
+  EXPECT_TRUE(world.rank() >= 2 || got.equal(part(1 - world.rank(), 2, at::kFloat)));
   world.all_to_all(at::empty({0, 3}), at::empty({0, 3}), none, none).wait();
   world.all_to_all(at::empty({rows, 0}), at::empty({rows, 0}), in, out).wait();
   // A number without dimensions, and a tensor of the graph.
@@ -161,7 +161,7 @@ RANK_BODY(group_members) {
   EXPECT_EQ(here.groups->over({MeshDim::pipeline}).rank(), rank / 2);
   EXPECT_EQ(here.groups->over({MeshDim::tensor, MeshDim::data}).name(), "data+tensor");
   EXPECT_EQ(&here.groups->over({MeshDim::tensor}), &here.groups->over({MeshDim::tensor}));
-  EXPECT_THROW(here.groups->over({MeshDim::tensor, MeshDim::expert}), std::invalid_argument);
+  EXPECT_THROW(static_cast<void>(here.groups->over({MeshDim::tensor, MeshDim::expert})), std::invalid_argument);
   EXPECT_TRUE(here.rendezvous->leave().ok());
   return 0;
 }

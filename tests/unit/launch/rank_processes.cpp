@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -21,6 +23,12 @@ namespace {
 
 constexpr const char* launch_id = "test";
 
+}
+
+int free_port() {
+  const auto server = StoreServer::start({"127.0.0.1", 0}, false, launch_id);
+  if (!server.ok()) throw std::runtime_error(server.error().render());
+  return (*server)->port();
 }
 
 RankProcesses::RankProcesses(const std::string& body, int ranks, std::map<std::string, std::string> variables,
@@ -105,6 +113,14 @@ std::string RankProcesses::output(int rank) const {
   std::ostringstream text;
   text << in.rdbuf();
   return text.str();
+}
+
+void expect_all_end_well(const std::string& body, int ranks, const std::map<std::string, std::string>& variables) {
+  RankProcesses processes(body, ranks, variables);
+  for (int rank = 0; rank < ranks; ++rank) {
+    EXPECT_EQ(processes.wait(rank).code, 0) << body << ", rank " << rank;
+    EXPECT_EQ(processes.output(rank), "") << body << ", rank " << rank;
+  }
 }
 
 } // namespace conclave::testing_launch

@@ -22,6 +22,9 @@ struct End {
   int signal = 0;
 };
 
+/// A port that nobody had a moment ago.
+int free_port();
+
 class RankProcesses {
  public:
   /// Starts all ranks but those of `absent`. `variables` are added to each one's environment.
@@ -50,5 +53,8 @@ class RankProcesses {
   std::unique_ptr<StoreServer> server_;
   std::map<int, pid_t> processes_;
 };
+
+/// Runs a body and expects of every rank that it ends with 0 and writes nothing: the network's library is silent too.
+void expect_all_end_well(const std::string& body, int ranks, const std::map<std::string, std::string>& variables = {});
 
 } // namespace conclave::testing_launch

@@ -56,6 +56,38 @@ TEST(Ranks, OpenMpi) {
   EXPECT_EQ(info->launcher, "mpirun");
 }
 
+TEST(Ranks, TheSupervisorWinsOverWhatStartedIt) {
+  const auto info = resolve({{"CONCLAVE_RANK", "1"},
+                             {"CONCLAVE_WORLD_SIZE", "2"},
+                             {"CONCLAVE_LOCAL_RANK", "1"},
+                             {"CONCLAVE_LOCAL_WORLD_SIZE", "2"},
+                             {"RANK", "3"},
+                             {"TORCHELASTIC_RUN_ID", "x"},
+                             {"SLURM_STEP_ID", "0"},
+                             {"SLURM_PROCID", "5"}});
+  ASSERT_TRUE(info.ok());
+  EXPECT_EQ(info->launcher, "conclave");
+  EXPECT_EQ(info->rank, 1);
+  EXPECT_EQ(info->world_size, 2);
+}
+
+TEST(Ranks, SlurmSaysHowManyTasksANodeHas) {
+  const auto here = [](const std::string& tasks, const std::string& node) {
+    const auto info = resolve({{"SLURM_STEP_ID", "0"},
+                               {"SLURM_PROCID", "5"},
+                               {"SLURM_STEP_NUM_TASKS", "16"},
+                               {"SLURM_LOCALID", "1"},
+                               {"SLURM_STEP_TASKS_PER_NODE", tasks},
+                               {"SLURM_NODEID", node}});
+    return info.ok() ? info->local_world_size : -1;
+  };
+  EXPECT_EQ(here("16", "0"), 16);
+  EXPECT_EQ(here("4(x2),3,5", "0"), 4);
+  EXPECT_EQ(here("4(x2),3,5", "1"), 4);
+  EXPECT_EQ(here("4(x2),3,5", "2"), 3);
+  EXPECT_EQ(here("4(x2),3,5", "3"), 5);
+}
+
 TEST(Ranks, AHalfSetEnvironmentNamesWhatIsMissing) {
   const auto info = resolve({{"RANK", "0"}, {"TORCHELASTIC_RUN_ID", "x"}});
   ASSERT_FALSE(info.ok());
@@ -108,6 +140,31 @@ TEST(ResolveMesh, EveryRankHasAPlaceOfItsOwnInBothViews) {
   EXPECT_EQ(mesh->index(MeshDim::tensor), 1);
   EXPECT_EQ(mesh->index(MeshDim::expert_data), 1);
   EXPECT_EQ(mesh->index(MeshDim::expert), 2);
+}
+
+TEST(RanksOver, AreThoseThatDifferInTheNamedDimensionsOnly) {
+  // pipeline 2 x data 3 x tensor 2; experts 3 over them.
+  const Mesh mesh = *resolve_mesh({.tensor = 2, .pipeline = 2, .expert = 3}, 12, 9);
+  const auto over = [&mesh](std::initializer_list<MeshDim> dims) {
+    return ranks_over(mesh, std::vector<MeshDim>(dims));
+  };
+  using Ranks = std::vector<int>;
+  EXPECT_EQ(over({}), (Ranks{9}));
+  EXPECT_EQ(over({MeshDim::tensor}), (Ranks{8, 9}));
+  EXPECT_EQ(over({MeshDim::data}), (Ranks{7, 9, 11}));
+  EXPECT_EQ(over({MeshDim::data, MeshDim::tensor}), (Ranks{6, 7, 8, 9, 10, 11}));
+  EXPECT_EQ(over({MeshDim::expert}), (Ranks{9, 10, 11}));
+  EXPECT_EQ(over({MeshDim::expert_data}), (Ranks{6, 9}));
+  EXPECT_EQ(over({MeshDim::pipeline}), (Ranks{3, 9}));
+  EXPECT_EQ(over({MeshDim::pipeline, MeshDim::expert}), (Ranks{3, 4, 5, 9, 10, 11}));
+}
+
+TEST(RankList, JoinsNeighbours) {
+  EXPECT_EQ(rank_list({5}), "rank 5");
+  EXPECT_EQ(rank_list({0, 1, 2, 5}), "ranks 0-2, 5");
+  EXPECT_EQ(rank_list({1, 2, 7, 8, 9}), "ranks 1, 2, 7-9");
+  EXPECT_EQ(seconds_text(std::chrono::milliseconds(20000)), "20 s");
+  EXPECT_EQ(seconds_text(std::chrono::milliseconds(1050)), "1.05 s");
 }
 
 TEST(ResolveMesh, AnImpossibleOneShowsTheArithmetic) {
