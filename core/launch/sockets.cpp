@@ -14,6 +14,8 @@
 #include <thread>
 #include <utility>
 
+#include "launch/ranks.hpp"
+
 namespace conclave {
 namespace {
 
@@ -127,8 +129,7 @@ Result<StoreAddress> find_listener(const StoreAddress& address, std::chrono::mil
     std::this_thread::sleep_for(pause);
   }
   return unsupported(
-      "nobody answers at the rendezvous address " + address.text() + " within " +
-          std::to_string(std::chrono::duration_cast<std::chrono::seconds>(timeout).count()) + " s: " + why,
+      "nobody answers at the rendezvous address " + address.text() + " within " + seconds_text(timeout) + ": " + why,
       "see whether rank 0 was started and what it says; MASTER_ADDR and MASTER_PORT must be those of its "
       "machine, open to this one");
 }
