@@ -127,7 +127,7 @@ std::optional<std::string> Judge::silent(double now) const {
   if (ranks.empty()) return std::nullopt;
   const int first = ranks.front();
   std::string text =
-      name(first) + " has given no sign of life for " + in_seconds(longest) + "; it was " + activity(first);
+      name(first) + " has given no sign of life for " + in_seconds(longest) + "; last seen " + activity(first);
   if (ranks.size() > 1) text += "; silent too: " + rank_list({ranks.begin() + 1, ranks.end()});
   return text;
 }

@@ -125,8 +125,9 @@ Result<StoreAddress> find_listener(const StoreAddress& address, std::chrono::mil
       why = try_connect(*one, std::clamp(left, milliseconds(1), milliseconds(5000)));
       if (why.empty()) return StoreAddress{numeric(one->ai_addr, one->ai_addrlen), address.port};
     }
-    if (Clock::now() + pause >= deadline) break;
-    std::this_thread::sleep_for(pause);
+    const Clock::duration left = deadline - Clock::now();
+    if (left <= Clock::duration::zero()) break;
+    std::this_thread::sleep_for(std::min<Clock::duration>(pause, left));
   }
   return unsupported(
       "nobody answers at the rendezvous address " + address.text() + " within " + seconds_text(timeout) + ": " + why,

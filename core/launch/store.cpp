@@ -3,6 +3,11 @@
 #include "launch/store.hpp"
 
 #include <c10/util/Exception.h>
+#include <c10/util/Logging.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <thread>
 
 #include "launch/c10d_store.hpp"
 #include "launch/sockets.hpp"
@@ -21,6 +26,13 @@ std::string describe(const std::exception& problem) {
   return text.substr(0, text.find('\n'));
 }
 
+/// What c10d writes of a wait that takes long or a rank that is gone is pages of frames; our errors say who it was. A user's
+/// own level stays.
+void silence_c10d() {
+  constexpr int fatal = 3; // of c10/util/logging_is_not_google_glog.h
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = fatal;
+}
+
 /// Runs one request.
 template <class Request>
 auto ask(const Store::Impl& impl, Request&& request) -> Result<decltype(request(*impl.store))> {
@@ -33,6 +45,7 @@ auto ask(const Store::Impl& impl, Request&& request) -> Result<decltype(request(
 }
 
 c10::intrusive_ptr<c10d::TCPStore> client(const StoreAddress& numeric, milliseconds timeout) {
+  silence_c10d();
   c10d::TCPStoreOptions options;
   options.port = static_cast<std::uint16_t>(numeric.port);
   options.waitWorkers = false;
@@ -58,6 +71,7 @@ Result<std::unique_ptr<StoreServer>> StoreServer::start(const StoreAddress& addr
   options.port = static_cast<std::uint16_t>(bound.address.port);
   options.isServer = true;
   options.waitWorkers = false;
+  silence_c10d();
   options.masterListenFd = bound.socket.release(); // the server's from now on
   try {
     auto impl = std::make_unique<Impl>();
@@ -118,16 +132,19 @@ Result<std::vector<std::string>> Store::get(const std::vector<std::string>& keys
 }
 
 Result<bool> Store::wait(const std::vector<std::string>& keys, milliseconds timeout) {
-  return ask(*impl_, [&](c10d::Store& store) {
-    std::vector<std::string> full;
-    for (const std::string& key : keys) full.push_back(impl_->prefix + key);
-    try {
-      store.wait(full, std::max(timeout, milliseconds(1)));
-      return true;
-    } catch (const c10::DistStoreError&) { // time is up; a broken connection is a DistNetworkError
-      return store.check(full);
-    }
-  });
+  // Asked again and again: TCPStore's own wait can end neither early nor, when its server is stopped, at all.
+  using Clock = std::chrono::steady_clock;
+  std::vector<std::string> full;
+  for (const std::string& key : keys) full.push_back(impl_->prefix + key);
+  const Clock::time_point begin = Clock::now(), deadline = begin + timeout;
+  for (;;) {
+    CONCLAVE_ASSIGN(const bool there, ask(*impl_, [&](c10d::Store& store) { return store.check(full); }));
+    const Clock::time_point now = Clock::now();
+    if (there || now >= deadline) return there;
+    // Whoever has waited long is in no hurry, and a store has many clients.
+    const Clock::duration pause = std::clamp<Clock::duration>((now - begin) / 8, milliseconds(1), milliseconds(200));
+    std::this_thread::sleep_for(std::min(pause, deadline - now));
+  }
 }
 
 Result<std::int64_t> Store::add(const std::string& key, std::int64_t count) {
@@ -139,14 +156,18 @@ Status Store::remove(const std::string& key) {
 }
 
 Result<std::optional<std::string>> Store::launch() {
-  return ask(*impl_, [&](c10d::Store& store) -> std::optional<std::string> {
-    try { // a server takes connections a moment before it has the key
-      store.wait({launch_key}, std::chrono::seconds(5));
-    } catch (const c10::DistStoreError&) {
-      return std::nullopt;
-    }
-    return store.get_to_str(launch_key);
-  });
+  const auto look = [this] {
+    return ask(*impl_, [&](c10d::Store& store) -> std::optional<std::string> {
+      if (!store.check({launch_key})) return std::nullopt;
+      return store.get_to_str(launch_key);
+    });
+  };
+  auto launch = look();
+  for (int i = 0; i < 50 && launch.ok() && !*launch; ++i) { // a server takes connections a moment before it has the key
+    std::this_thread::sleep_for(milliseconds(20));
+    launch = look();
+  }
+  return launch;
 }
 
 } // namespace conclave

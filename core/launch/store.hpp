@@ -65,7 +65,8 @@ class Store {
   Result<std::optional<std::string>> find(const std::string& key);
   /// The values of keys that are there.
   Result<std::vector<std::string>> get(const std::vector<std::string>& keys);
-  /// True as soon as all keys are there, false when they are not in time.
+  /// True when all keys are there, false when they are not in time. Looks less often the longer it takes, at least five times
+  /// a second.
   Result<bool> wait(const std::vector<std::string>& keys, std::chrono::milliseconds timeout);
   /// Adds to a counter, which begins at 0, and returns its new value.
   Result<std::int64_t> add(const std::string& key, std::int64_t count);

@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -38,7 +37,18 @@ constexpr std::chrono::milliseconds kill_lost_after =
     std::chrono::seconds(3);                  // a stopped process does not answer SIGTERM
 constexpr std::size_t longest_line = 1 << 16; // what has no end of line by then is printed as it is
 
-void say(const std::string& text) { std::fprintf(stderr, "conclave: %s\n", text.c_str()); }
+/// In one piece: rank 0 writes there too. A console that is gone is no reason to end the run.
+void write_line(const std::string& text) {
+  const std::string line = text + '\n';
+  for (std::size_t at = 0; at < line.size();) {
+    const ssize_t written = ::write(STDERR_FILENO, line.data() + at, line.size() - at);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;
+    at += static_cast<std::size_t>(written);
+  }
+}
+
+void say(const std::string& text) { write_line("conclave: " + text); }
 
 /// Blocks the signals that are passed on and SIGCHLD, and reads them instead.
 class Signals {
@@ -96,8 +106,6 @@ std::vector<std::string> environment(const SupervisorSettings& settings, int ran
                                                        {"CONCLAVE_RENDEZVOUS_ID", id}};
   if (std::getenv("OMP_NUM_THREADS") == nullptr)
     own.emplace_back("OMP_NUM_THREADS", std::to_string(std::max(1, cores() / settings.ranks)));
-  // What torch writes of a broken collective is pages of frames; the watchdog says who is lost.
-  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) own.emplace_back("TORCH_CPP_LOG_LEVEL", "FATAL");
   std::vector<std::string> all;
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string_view text = *variable;

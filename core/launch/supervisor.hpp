@@ -29,7 +29,7 @@ struct SupervisorSettings {
 ///
 /// Each rank finds CONCLAVE_RANK, CONCLAVE_WORLD_SIZE, CONCLAVE_LOCAL_RANK, CONCLAVE_LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT and
 /// CONCLAVE_RENDEZVOUS_ID in its environment (resolve_ranks, resolve_rendezvous), and OMP_NUM_THREADS: its part of the cores,
-/// unless it is set. TORCH_CPP_LOG_LEVEL is FATAL there, unless it is set.
+/// unless it is set.
 int supervise(const SupervisorSettings& settings);
 
 } // namespace conclave

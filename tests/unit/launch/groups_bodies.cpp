@@ -195,7 +195,7 @@ RANK_BODY(order) {
       in.push_back(at::empty({3 + i}));
       works.push_back(world.receive(in.back(), peer));
     }
-    for (int i = 0; i < 5; ++i) works.push_back(world.send(at::full({3 + i}, 10 * own + i), peer));
+    for (int i = 0; i < 5; ++i) works.push_back(world.send(at::full({3 + i}, 10 * own + i, at::kFloat), peer));
     while (!works.empty()) {
       works.back().wait();
       works.pop_back();
@@ -240,6 +240,7 @@ RANK_BODY(peer_killed) {
   Group& world = here.groups->world();
   at::Tensor tensor = at::ones({1 << 16});
   world.all_reduce(tensor).wait();
+  EXPECT_TRUE(here.rendezvous->barrier("all have the first sum").ok());
   if (here.rank() == world.size() - 1) raise(SIGKILL);
   try {
     for (int i = 0; i < 1000; ++i) world.all_reduce(tensor).wait();

@@ -61,7 +61,7 @@ TEST(Judge, ASignThatStandsStillIsNamedAfterTheLimitOnly) {
     EXPECT_EQ(judge.verdict(now, true), std::nullopt) << now;
   }
   EXPECT_EQ(judge.verdict(10.5, true),
-            "rank 1 (host node, process 100) has given no sign of life for 10.5 s; it was in step 7");
+            "rank 1 (host node, process 100) has given no sign of life for 10.5 s; last seen in step 7");
 }
 
 TEST(Judge, ABrokenConnectionHalvesThePatience) {

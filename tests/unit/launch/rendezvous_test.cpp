@@ -52,9 +52,9 @@ Error error_of(RendezvousSettings settings) {
 
 TEST(Rendezvous, TextsMeetByKeyAndNumber) { expect_all_end_well("exchanges", 3); }
 
-TEST(Rendezvous, DISABLED_AnExchangeNamesWhoDidNotCome) { expect_all_end_well("missing_in_exchange", 3); }
+TEST(Rendezvous, AnExchangeNamesWhoDidNotCome) { expect_all_end_well("missing_in_exchange", 3); }
 
-TEST(Rendezvous, DISABLED_AWaitWithoutALimitCanBeInterrupted) { expect_all_end_well("interrupted", 2); }
+TEST(Rendezvous, AWaitWithoutALimitCanBeInterrupted) { expect_all_end_well("interrupted", 2); }
 
 TEST(Rendezvous, RankZeroHostsTheStoreWhereNobodyElseDoes) {
   // As under mpirun, on a port that is free.

@@ -102,11 +102,11 @@ TEST(Supervisor, AProgramThatIsNone) {
   EXPECT_EQ(supervise(settings), 1);
 }
 
-TEST(Supervisor, DISABLED_RankZeroHasTheConsoleAndTheOthersAPrefix) {
+TEST(Supervisor, RankZeroHasTheConsoleAndTheOthersAPrefix) {
   Supervised run(R"(
     echo "out $CONCLAVE_RANK of $CONCLAVE_WORLD_SIZE"; echo "err $CONCLAVE_RANK" >&2
-    printf 'no end of line'
-    if [ $CONCLAVE_RANK = 1 ]; then i=0; while [ $i -lt 300 ]; do echo "line $i"; i=$((i+1)); done; fi)",
+    if [ $CONCLAVE_RANK = 1 ]; then i=0; while [ $i -lt 300 ]; do echo "line $i"; i=$((i+1)); done; fi
+    printf 'no end of line')",
                  3);
   EXPECT_EQ(run.code(), 0);
   EXPECT_EQ(run.text("out"), "out 0 of 3\nno end of line");

@@ -31,7 +31,7 @@ TEST(Watchdog, ARunThatEndsWellIsNotDisturbed) {
   }
 }
 
-TEST(Watchdog, DISABLED_AKilledRankIsNamed) {
+TEST(Watchdog, AKilledRankIsNamed) {
   for (const int victim : {0, 2}) {
     RankProcesses processes("watched_kill", 4, failing(victim));
     EXPECT_EQ(processes.wait(victim).signal, SIGKILL);

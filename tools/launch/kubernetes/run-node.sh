@@ -22,7 +22,6 @@ conclave=${CONCLAVE:-$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../concl
 # --resume on all machines from the first start on: whether there is something to go on from, rank 0 alone finds out.
 mkdir -p "$RUN_DIR" || exit 5
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((n = $(nproc) / ranks) > 0 ? n : 1))}
-export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-FATAL} # c10d warns of every wait that it polls
 # What torchrun tells its ranks, with rank 0 as the host of the store. Unlike torchrun this does not hide their exit codes.
 export WORLD_SIZE=$((nodes * ranks)) LOCAL_WORLD_SIZE=$ranks
 export TORCHELASTIC_RUN_ID=$LAUNCH_ID TORCHELASTIC_USE_AGENT_STORE=False
