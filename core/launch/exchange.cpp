@@ -42,11 +42,12 @@ std::string Exchange::next(const std::string& key) { return key + "/" + std::to_
 
 Result<std::vector<std::string>> Exchange::wait(const std::vector<std::string>& keys) {
   const bool limited = settings_.timeout.count() > 0;
-  const Clock::time_point deadline = Clock::now() + settings_.timeout;
+  const Clock::time_point begin = Clock::now(), deadline = begin + settings_.timeout;
   for (;;) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
-    CONCLAVE_ASSIGN(const bool there, store_->wait(keys, limited ? std::clamp(left, milliseconds(1), milliseconds(1000))
-                                                                 : milliseconds(1000)));
+    const milliseconds slice = limited ? std::clamp(left, milliseconds(1), milliseconds(1000)) : milliseconds(1000);
+    CONCLAVE_ASSIGN(const bool there,
+                    store_->wait(keys, slice, std::chrono::duration_cast<milliseconds>(Clock::now() - begin)));
     if (there) return std::vector<std::string>{};
     if (settings_.interrupted)
       if (auto error = settings_.interrupted()) return *std::move(error);

@@ -27,10 +27,14 @@ std::string describe(const std::exception& problem) {
 }
 
 /// What c10d writes of a wait that takes long or a rank that is gone is pages of frames; our errors say who it was. A user's
-/// own level stays.
+/// own level stays. Before c10d has threads, and once.
 void silence_c10d() {
-  constexpr int fatal = 3; // of c10/util/logging_is_not_google_glog.h
-  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = fatal;
+  static const bool done = [] {
+    constexpr int fatal = 3; // of c10/util/logging_is_not_google_glog.h
+    if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = fatal;
+    return true;
+  }();
+  static_cast<void>(done);
 }
 
 /// Runs one request.
@@ -131,12 +135,12 @@ Result<std::vector<std::string>> Store::get(const std::vector<std::string>& keys
   });
 }
 
-Result<bool> Store::wait(const std::vector<std::string>& keys, milliseconds timeout) {
-  // Asked again and again: TCPStore's own wait can end neither early nor, when its server is stopped, at all.
+Result<bool> Store::wait(const std::vector<std::string>& keys, milliseconds timeout, milliseconds waited) {
+  // Asked again and again: TCPStore's own wait warns of every timeout.
   using Clock = std::chrono::steady_clock;
   std::vector<std::string> full;
   for (const std::string& key : keys) full.push_back(impl_->prefix + key);
-  const Clock::time_point begin = Clock::now(), deadline = begin + timeout;
+  const Clock::time_point deadline = Clock::now() + timeout, begin = Clock::now() - waited;
   for (;;) {
     CONCLAVE_ASSIGN(const bool there, ask(*impl_, [&](c10d::Store& store) { return store.check(full); }));
     const Clock::time_point now = Clock::now();

@@ -66,8 +66,9 @@ class Store {
   /// The values of keys that are there.
   Result<std::vector<std::string>> get(const std::vector<std::string>& keys);
   /// True when all keys are there, false when they are not in time. Looks less often the longer it takes, at least five times
-  /// a second.
-  Result<bool> wait(const std::vector<std::string>& keys, std::chrono::milliseconds timeout);
+  /// a second; `waited`: for how long the caller has waited for them already.
+  Result<bool> wait(const std::vector<std::string>& keys, std::chrono::milliseconds timeout,
+                    std::chrono::milliseconds waited = std::chrono::milliseconds(0));
   /// Adds to a counter, which begins at 0, and returns its new value.
   Result<std::int64_t> add(const std::string& key, std::int64_t count);
   Status remove(const std::string& key);
