@@ -45,7 +45,17 @@ std::string sent_text(const SentByGroup& sent, std::int64_t steps) {
   return text.empty() ? "nothing" : text;
 }
 
-void print_row(const LayoutVerdict& verdict, std::int64_t steps) {
+/// Where train.micro_batch is left to the layout, a loss that spans a micro-batch is another one on more data ranks: that is
+/// no mistake of the model.
+void print_micro_batches(const VerifiedLayout& layout, const TrainSection& train) {
+  if (train.micro_batch > 0 || layout.data == 1) return;
+  std::printf(
+      "       its micro-batches have %lld sequences, one rank's %lld: a loss over a micro-batch is another one then; "
+      "set train.micro_batch\n",
+      static_cast<long long>(train.batch / layout.data), static_cast<long long>(train.batch.value));
+}
+
+void print_row(const LayoutVerdict& verdict, const TrainSection& train, std::int64_t steps) {
   const char* word = !verdict.failure.empty() ? "FAILED"
                      : !verdict.same          ? "DIFFERS"
                      : verdict.parted.empty() ? "same"
@@ -58,6 +68,7 @@ void print_row(const LayoutVerdict& verdict, std::int64_t steps) {
   if (!verdict.parted.empty()) std::printf("       routing parts at %s\n", verdict.parted.c_str());
   if (verdict.failure.empty() && !verdict.same && !verdict.worst_tensor.empty())
     std::printf("       furthest: %s\n", verdict.worst_tensor.c_str());
+  if (verdict.failure.empty() && !verdict.same) print_micro_batches(verdict.layout, train);
   std::fflush(stdout);
 }
 
@@ -112,7 +123,8 @@ int execute(const VerifyArguments& arguments, CliContext& context) {
   std::printf("%5s  %-22s %9s %9s %9s  %11s  %-10s %s\n", "ranks", "layout", "loss", "grad norm", "tensors",
               "peak memory", "verdict", "sent");
   std::fflush(stdout);
-  const auto verdicts = verify(request, [&](const LayoutVerdict& verdict) { print_row(verdict, request.steps); });
+  const auto verdicts =
+      verify(request, [&](const LayoutVerdict& verdict) { print_row(verdict, experiment->train, request.steps); });
   std::error_code ignored;
   if (!keep) std::filesystem::remove_all(request.folder, ignored);
   if (!verdicts.ok()) return report(verdicts.error());

@@ -8,6 +8,10 @@
 #include <cstdint>
 #include <vector>
 
+namespace conclave::ops {
+enum class BalanceScope; // conclave/ops/router.hpp
+}
+
 namespace conclave::ops::cpu {
 
 /// Blocks that a reduction over rows is cut into: a function of the rows alone.
@@ -66,14 +70,18 @@ struct RouterShape {
   std::int64_t sequences, length, experts, top_k;
   bool softmax, normalise;
   double scaling;
+  BalanceScope balance_scope;
 };
-/// bias [E] or null; real [T] or null; load [B, E] receives the counts of real tokens by sequence.
+/// bias [E] or null; real [T] or null; previous_load [E], not all 0, or null where the scope does not read it; load [B, E]
+/// receives the counts of real tokens by sequence.
 template <class T>
-void router_forward(const RouterShape& shape, const T* logits, const T* bias, const bool* real, T* weights,
-                    std::int64_t* chosen, std::int64_t* load, double* balance_loss, double* z_loss);
+void router_forward(const RouterShape& shape, const T* logits, const T* bias, const bool* real,
+                    const std::int64_t* previous_load, T* weights, std::int64_t* chosen, std::int64_t* load,
+                    double* balance_loss, double* z_loss);
 template <class T>
-void router_backward(const RouterShape& shape, const T* logits, const bool* real, const std::int64_t* chosen,
-                     const std::int64_t* load, const T* dweights, double dbalance, double dz, T* dlogits);
+void router_backward(const RouterShape& shape, const T* logits, const bool* real, const std::int64_t* previous_load,
+                     const std::int64_t* chosen, const std::int64_t* load, const T* dweights, double dbalance,
+                     double dz, T* dlogits);
 
 // ---- SwiGLU: gate_and_up [rows, 2 width] -> [rows, width] ----
 template <class T>

@@ -45,6 +45,13 @@ class Ranks(ConclaveTest):
         self.assertIn("parallel.pipeline: 1 -> 2 (changes speed only)", said)
         self.assert_close_metrics(self.dir / "one", self.dir / "moved")
 
+    def test_lagged_loads_travel_in_the_checkpoint(self):
+        lagged = (*FP64, "--set", "model.with.router.balance_scope=batch_lagged", "--quiet")
+        self.run_conclave("--run-dir", "one", *lagged)
+        self.run_conclave("--run-dir", "moved", *lagged, *LAYOUT, "--stop-after", "6")
+        self.run_conclave("--run-dir", "moved", *lagged, *PIPELINE, "--resume")
+        self.assert_close_metrics(self.dir / "one", self.dir / "moved")
+
     def test_a_signal_stops_all_ranks_at_one_step(self):
         process = self.start("--run-dir", "run", *LAYOUT, "--set", "train.micro_batch=2", "--set", "train.steps=100000")
         self.wait_for_steps(self.dir / "run", process, 2)
@@ -91,13 +98,23 @@ class Ranks(ConclaveTest):
             self.assertIn("the same experiment", said)
             self.assertIn("rank 2", said)
 
-    def test_verify_finds_layouts_equal(self):
+    def verify(self, *arguments, code=0):
         done = subprocess.run([self.command()[0], "verify", self.command()[2], "--set", f"vars.text={self.shared / 'text'}",
-                               "--set", "train.micro_batch=2", "--ranks", "2", "--steps", "3"], cwd=self.dir,
-                              env=self.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=600)
-        self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("5 of 5 layouts compute the same run", done.stdout)
+                               "--ranks", "2", *arguments], cwd=self.dir, env=self.environment(), text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+        self.assertEqual(done.returncode, code, done.stdout)
+        return done.stdout
+
+    def test_verify_finds_layouts_equal(self):
+        self.assertIn("5 of 5 layouts compute the same run", self.verify("--set", "train.micro_batch=2", "--steps", "3"))
+
+    def test_verify_says_when_a_loss_hangs_on_the_micro_batch(self):
+        scope = ("--set", "model.with.router.balance_scope=micro_batch", "--layouts", "dp2", "--steps", "2")
+        said = self.verify(*scope, "--set", "train.micro_batch=0", code=1)
+        self.assertIn("its micro-batches have 4 sequences, one rank's 8: a loss over a micro-batch is another one", said)
+        said = self.verify(*scope, "--set", "train.micro_batch=4")
+        self.assertIn("1 of 1 layouts compute the same run", said)
+        self.assertNotIn("its micro-batches", said)
 
     def wait_for_steps(self, run, process, steps):
         deadline = time.monotonic() + 120

@@ -5,9 +5,12 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
+#include <stdexcept>
 
 #include "small_run.hpp"
 
@@ -131,6 +134,56 @@ TEST(Resume, AnyLayoutGoesOnUnderAnyOther) {
         EXPECT_TRUE(tensor.equal(second.state.tensors.at(name))) << name;
     }
   }
+}
+
+// The scopes of the balance loss other than the default. micro_batch: micro-batches are the same sequences here whatever the
+// data ranks.
+class BalanceScopes : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(BalanceScopes, AreTheSameLossUnderEveryLayout) {
+  at::set_num_threads(1);
+  constexpr std::int64_t half = 10;
+  Network network;
+  network.options["router"]["balance_loss"] = 0.5; // so that it steers
+  Trained of_sequences;
+  train(network, {}, 0, steps, of_sequences);
+  network.options["router"]["balance_scope"] = GetParam();
+  Trained one;
+  train(network, {}, 0, steps, one);
+  EXPECT_GT(std::abs(one.steps.back().loss - of_sequences.steps.back().loss), 1e-6) << "another loss";
+  const std::vector<Layout> layouts = {{2}, {1, 1, 2}, {1, 1, 1, 2}, {1, 1, 2, 1, 2}, {2, 1, 2, 2, 4}};
+  for (std::size_t i = 0; i < layouts.size(); ++i) {
+    SCOPED_TRACE(name_of(layouts[i]));
+    Trained many;
+    train(network, layouts[i], 0, steps, many);
+    expect_equal(one, many, 1e-9);
+    Trained first, moved, kept;
+    train(network, layouts[i], 0, half, first);
+    train(network, layouts[(i + 1) % layouts.size()], half, steps, moved, &first.state);
+    expect_equal(one, moved, 1e-9, half);
+    train(network, layouts[i], half, steps, kept, &first.state);
+    for (const auto& [name, tensor] : many.state.tensors)
+      EXPECT_TRUE(tensor.equal(kept.state.tensors.at(name))) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Router, BalanceScopes, ::testing::Values("batch_lagged", "micro_batch"),
+                         [](const auto& scope) { return std::string(scope.param); });
+
+// A resume with the scope of the first checkpoints reads what they hold; the lagged one misses its loads, and says which.
+TEST(Resume, OnlyTheLaggedScopeNeedsItsLoads) {
+  at::set_num_threads(1);
+  Trained first, again;
+  Network network;
+  train(network, {}, 0, 2, first);
+  for (const auto& [name, tensor] : first.state.tensors)
+    EXPECT_EQ(name.find("previous_expert_load"), name.npos) << name;
+  network.options["router"]["balance_scope"] = "sequence";
+  train(network, {}, 2, 3, again, &first.state);
+  network.options["router"]["balance_scope"] = "batch_lagged";
+  EXPECT_THAT([&] { train(network, {}, 2, 3, again, &first.state); },
+              ::testing::ThrowsMessage<std::runtime_error>(
+                  ::testing::HasSubstr("no tensor `model.layers.1.mlp.gate.previous_expert_load`")));
 }
 
 // fp32: the curves agree until the first token goes elsewhere, which is said.

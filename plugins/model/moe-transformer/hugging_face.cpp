@@ -101,10 +101,14 @@ Result<HuggingFaceForm> hugging_face_form(const Config& config, const ModelShape
                        "model/moe-transformer");
   }
   const Json json = common(config, shape, special);
+  // What the balance loss remembers is no part of the network.
+  const auto without_load = [](auto&& rename) {
+    return [rename](const std::string& name) { return name.ends_with(".previous_expert_load") ? "" : rename(name); };
+  };
   if (config.qk_norm) {
-    return HuggingFaceForm{qwen3_moe(config, json).dump(2), [](const std::string& name) { return name; }};
+    return HuggingFaceForm{qwen3_moe(config, json).dump(2), without_load([](const std::string& name) { return name; })};
   }
-  return HuggingFaceForm{mixtral(config, json).dump(2), mixtral_name};
+  return HuggingFaceForm{mixtral(config, json).dump(2), without_load(mixtral_name)};
 }
 
 } // namespace conclave::moe_transformer

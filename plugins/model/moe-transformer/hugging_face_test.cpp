@@ -134,6 +134,21 @@ INSTANTIATE_TEST_SUITE_P(Forms, HuggingFaceOracle,
                                   (test.param.type == at::kDouble ? "InFp64" : "InFp32");
                          });
 
+// Theirs is the loss of one call, and 2 when balanced, since it counts both choices of a token.
+TEST(HuggingFaceLoadBalance, IsOursOfAMicroBatch) {
+  const Reference reference("load_balance.safetensors");
+  ops::RouterOptions options;
+  options.balance_scope = ops::BalanceScope::micro_batch;
+  for (const std::string prefix : {"", "unmasked_"}) {
+    const at::Tensor logits = reference.tensor("logits").to(at::kDouble).requires_grad_();
+    const at::Tensor mask = prefix.empty() ? reference.tensor("attention_mask").to(at::kBool) : at::Tensor{};
+    const at::Tensor loss = ops::route(logits, {}, mask, 3, options).balance_loss * (2.0 / 3);
+    loss.backward();
+    EXPECT_NEAR(loss.item<double>(), reference.tensor(prefix + "loss").item<double>(), 1e-6);
+    EXPECT_LT(relative_difference(logits.grad(), reference.tensor(prefix + "gradient")), 1e-5);
+  }
+}
+
 TEST(HuggingFaceConfig, AgreesWithTheirs) {
   for (const bool qk_norm : {false, true}) {
     Config config = tiny_config();

@@ -192,6 +192,10 @@ void add_feed_forward(Builder& build, const Config& c, const std::string& prefix
     slots.selection_bias =
         build.buffer({mlp + ".gate.e_score_correction_bias", {c.experts}, at::kFloat, BufferUse::state, "", layer});
   }
+  if (c.keeps_load()) {
+    slots.previous_load =
+        build.buffer({mlp + ".gate.previous_expert_load", {c.experts}, at::kLong, BufferUse::state, "", layer});
+  }
   slots.counts =
       build.buffer({mlp + ".gate.expert_load", {c.experts}, at::kLong, BufferUse::counter, "expert_load", layer});
 }

@@ -24,7 +24,7 @@ struct LayerSlots {
   std::size_t head_gate = absent, head_gate_bias = absent, output = absent, post_norm = absent;
   std::size_t router = absent, gate_up = absent, down = absent; ///< router absent: a dense layer
   std::size_t shared_gate_up = absent, shared_down = absent;
-  std::size_t selection_bias = absent, counts = absent; ///< buffers
+  std::size_t selection_bias = absent, previous_load = absent, counts = absent; ///< buffers
 };
 
 struct Layout {

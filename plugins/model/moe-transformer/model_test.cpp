@@ -36,6 +36,7 @@ TEST(Options, GroupsBind) {
   const Diagnostics d = bind({{"router", {}, router}, {"hierarchy", {}, hierarchy}}, config);
   EXPECT_FALSE(d.has_errors()) << d.render();
   EXPECT_EQ(config.router.scores, ops::RouterScores::sigmoid);
+  EXPECT_EQ(config.router.balance_scope, ops::BalanceScope::sequence);
   EXPECT_EQ(config.window_of(2), 1000);
   EXPECT_EQ(config.window_of(3), 0);
 }
@@ -208,6 +209,8 @@ TEST(HuggingFace, NamesBothForms) {
   const auto qwen = MoeTransformer(host, c).hugging_face({31, 64}, {});
   ASSERT_TRUE(qwen.ok());
   EXPECT_EQ(nlohmann::json::parse(qwen->config_json)["model_type"], "qwen3_moe");
+  for (const auto* form : {&mixtral, &qwen})
+    EXPECT_EQ((*form)->rename("model.layers.1.mlp.gate.previous_expert_load"), "") << "left out of the files";
 }
 
 TEST(HuggingFace, RefusesWhatItCannotSay) {

@@ -75,9 +75,17 @@ OptionTable router_table() {
       .doc("Factor of the chosen weights, after normalisation.")
       .opt("balance_loss", &RouterConfig::balance_loss)
       .range(0, 10)
+      .doc("Weight of the load-balance loss E sum_e f_e P_e, summed over layers; 1 a layer when balanced. 0: none.")
+      .choice("balance_scope", &RouterConfig::balance_scope,
+              {{"sequence", ops::BalanceScope::sequence},
+               {"batch_lagged", ops::BalanceScope::batch_lagged},
+               {"micro_batch", ops::BalanceScope::micro_batch}})
       .doc(
-          "Weight of the load-balance loss, computed for each sequence and summed over layers; 1 when balanced. 0: "
-          "none.")
+          "Tokens that the load-balance loss compares. sequence: each sequence's choices with its scores. "
+          "batch_lagged: the choices of the previous global batch, kept in checkpoints, with the scores of this one. "
+          "micro_batch: those of a micro-batch (Switch, Megatron), so train.micro_batch is part of the loss: set it, "
+          "or the layout "
+          "decides it.")
       .opt("z_loss", &RouterConfig::z_loss)
       .range(0, 10)
       .doc("Weight of the router z-loss, the mean of logsumexp(logits)^2, summed over layers. 0: none.")

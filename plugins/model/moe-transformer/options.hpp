@@ -15,6 +15,7 @@ struct RouterConfig {
   bool normalise_top_k = true;
   double scaling = 1;
   double balance_loss = 0.01;
+  ops::BalanceScope balance_scope = ops::BalanceScope::sequence;
   double z_loss = 0.001;
   double bias_update_rate = 0;
 };
@@ -38,6 +39,10 @@ struct Config {
 
   [[nodiscard]] std::int64_t key_heads() const { return kv_heads > 0 ? kv_heads : heads; }
   [[nodiscard]] std::int64_t head_size() const { return head_width > 0 ? head_width : width / heads; }
+  /// The balance loss reads the loads of the previous global batch.
+  [[nodiscard]] bool keeps_load() const {
+    return router.balance_loss > 0 && router.balance_scope == ops::BalanceScope::batch_lagged;
+  }
   [[nodiscard]] bool is_dense(std::int64_t layer) const { return layer < dense_layers; }
   /// Keys that a query of the layer sees; 0: all.
   [[nodiscard]] std::int64_t window_of(std::int64_t layer) const {

@@ -147,8 +147,11 @@ class Rank {
     Pass& own = pass(chunk);
     own.bound = std::make_unique<BoundStage>(setup_.config, request, true);
     own.bound->stage.wants_logits(true);
-    for (auto& [name, buffer] : own.bound->buffers) // a bias that changes choices
-      if (buffer.is_floating_point()) buffer.copy_(at::arange(buffer.numel()).remainder(3).mul(0.1));
+    for (const BufferSpec& spec : own.bound->description.buffers) { // a bias that changes choices, loads that differ
+      if (spec.use != BufferUse::state) continue;
+      const at::Tensor value = at::arange(spec.shape[0]).remainder(3);
+      own.bound->buffers.at(spec.name).copy_(spec.dtype == at::kLong ? value.add(1) : value.mul(0.1));
+    }
     if (chunk > 0) own.input = input_of_chunk(chunk).requires_grad_();
     own.output = own.bound->stage.forward(input_of(batch_, own.input));
     if (own.output.activations.defined() && !is_own(chunk + 1))
@@ -236,6 +239,7 @@ struct RanksCase {
   int chunks = 1;
   std::int64_t kv_heads = 2;
   bool tied = false, recompute = false, plain_softmax = false;
+  ops::BalanceScope scope = ops::BalanceScope::sequence;
 };
 
 void PrintTo(const RanksCase& c, std::ostream* out) { *out << c.name; }
@@ -251,6 +255,7 @@ RunSetup setup_of(const RanksCase& c) {
     setup.config.shared_experts = 0;
     setup.config.qk_norm = false;
   }
+  setup.config.router.balance_scope = c.scope;
   return setup;
 }
 
@@ -315,7 +320,25 @@ INSTANTIATE_TEST_SUITE_P(
                   .sizes = {.pipeline = 2, .data = 2, .tensor = 2, .expert = 4},
                   .chunks = 2,
                   .kv_heads = 1,
-                  .tied = true}),
+                  .tied = true},
+        RanksCase{.name = "data2_lagged", .sizes = {.data = 2}, .scope = ops::BalanceScope::batch_lagged},
+        RanksCase{.name = "tensor2_lagged",
+                  .sizes = {.tensor = 2},
+                  .recompute = true,
+                  .scope = ops::BalanceScope::batch_lagged},
+        RanksCase{.name = "expert2_over_data_lagged",
+                  .sizes = {.data = 2, .expert = 2},
+                  .plain_softmax = true,
+                  .scope = ops::BalanceScope::batch_lagged},
+        RanksCase{.name = "pipeline2_lagged",
+                  .sizes = {.pipeline = 2},
+                  .chunks = 2,
+                  .scope = ops::BalanceScope::batch_lagged},
+        // One micro-batch: data ranks would cut it.
+        RanksCase{.name = "pipeline2_tensor2_expert2_micro_batch",
+                  .sizes = {.pipeline = 2, .tensor = 2, .expert = 2},
+                  .chunks = 2,
+                  .scope = ops::BalanceScope::micro_batch}),
     [](const auto& mesh) { return std::string(mesh.param.name); });
 
 TEST(RanksInLowPrecision, FollowOneRank) {

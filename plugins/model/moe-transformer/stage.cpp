@@ -1,4 +1,4 @@
-// The forward pass of a chunk, and the router bias after a step.
+// The forward pass of a chunk, and what the routers keep after a step.
 
 #include "stage.hpp"
 
@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/where.h>
 #include <c10/core/Device.h>
 
 #include <algorithm>
@@ -137,7 +138,9 @@ StageOutput MoeStage::forward(const StageInput& input) {
     output.activations = x.view(activation_shape(context.sequences, context.length));
   }
   if (balance_loss.defined()) {
-    output.local_losses.push_back({"load_balance", balance_loss, config_.router.balance_loss, Normaliser::sequences});
+    // The mean over sequences, or over micro-batches weighted by their sequences, or over tokens.
+    output.local_losses.push_back({"load_balance", balance_loss, config_.router.balance_loss,
+                                   config_.keeps_load() ? Normaliser::loss_tokens : Normaliser::sequences});
   }
   if (z_loss.defined())
     output.local_losses.push_back({"router_z", z_loss, config_.router.z_loss, Normaliser::loss_tokens});
@@ -203,9 +206,11 @@ MoeStage::LayerResult MoeStage::run_experts(const LayerSlots& slots, const Layer
   options.normalise_top_k = config_.router.normalise_top_k;
   options.scaling = config_.router.scaling;
   options.balance_loss = config_.router.balance_loss > 0;
+  options.balance_scope = config_.router.balance_scope;
   options.z_loss = config_.router.z_loss > 0;
-  const at::Tensor bias = slots.selection_bias != absent ? storage_.buffers[slots.selection_bias] : at::Tensor{};
-  const ops::Routing routing = ops::route(logits, bias, context.token_mask, context.sequences, options);
+  const auto buffer = [&](std::size_t slot) { return slot != absent ? storage_.buffers[slot] : at::Tensor{}; };
+  const ops::Routing routing = ops::route(logits, buffer(slots.selection_bias), context.token_mask, context.sequences,
+                                          options, buffer(slots.previous_load));
   if (context.training && !again) storage_.buffers[slots.counts].add_(routing.counts);
   const at::Tensor y = parallel::swiglu_experts(h, parallel::own_rows(routing.weights, tensor_),
                                                 parallel::own_rows(routing.experts, tensor_), param(slots.gate_up),
@@ -239,12 +244,17 @@ void MoeStage::run_head(const StageInput& input, const at::Tensor& x, StageOutpu
 void MoeStage::update_buffers(const StepGate& gate) {
   const at::NoGradGuard no_grad;
   for (const LayerSlots& slots : layout_.layers) {
-    if (slots.selection_bias == absent) continue;
-    at::Tensor& bias = storage_.buffers[slots.selection_bias];
-    const at::Tensor& counts = storage_.buffers[slots.counts];
-    // sign(mean - count) without rounding: the sum is compared with count * experts.
-    const at::Tensor direction = counts.sum().sub(counts.mul(config_.experts)).sign().to(bias.scalar_type());
-    bias.add_(direction.mul(gate.apply.to(bias.scalar_type())), config_.router.bias_update_rate);
+    if (slots.selection_bias != absent) {
+      at::Tensor& bias = storage_.buffers[slots.selection_bias];
+      const at::Tensor& counts = storage_.buffers[slots.counts];
+      // sign(mean - count) without rounding: the sum is compared with count * experts.
+      const at::Tensor direction = counts.sum().sub(counts.mul(config_.experts)).sign().to(bias.scalar_type());
+      bias.add_(direction.mul(gate.apply.to(bias.scalar_type())), config_.router.bias_update_rate);
+    }
+    if (slots.previous_load != absent) {
+      at::Tensor& previous = storage_.buffers[slots.previous_load];
+      previous.copy_(at::where(gate.apply.ne(0), storage_.buffers[slots.counts], previous));
+    }
   }
 }
 

@@ -1,6 +1,8 @@
 // The stage as a whole: what must not change a bit (recompute, pipeline cuts), what must not matter (padding, other segments,
 // where gradients go), and derivatives by finite differences.
 
+#include <array>
+
 #include "conclave/model.hpp"
 #include "model.hpp"
 #include "stage_harness.hpp"
@@ -9,6 +11,12 @@ namespace conclave::moe_transformer {
 namespace {
 
 using Gradients = std::map<std::string, at::Tensor>;
+
+/// Loads of a previous step that no expert shares with another.
+void set_previous_loads(BoundStage& bound) {
+  for (auto& [name, buffer] : bound.buffers)
+    if (name.ends_with(".previous_expert_load")) buffer.copy_(at::arange(buffer.numel()).square());
+}
 
 /// Forward, backward, and the gradients.
 Gradients run(BoundStage& bound, const Batch& batch) {
@@ -38,10 +46,32 @@ TEST(Stage, TiedEmbeddingContributesTwice) {
   for (std::size_t i = 0; i < fused.sinks.size(); ++i) EXPECT_EQ(fused.sinks[i]->received(), fused.sinks[i]->expected);
 }
 
-TEST(Stage, GradientsEqualFiniteDifferences) {
+class BalanceScopes : public ::testing::TestWithParam<ops::BalanceScope> {
+ protected:
+  /// A balance loss that outweighs the others, so that a mistake of it shows.
+  static Config config() {
+    Config c = rich_config();
+    c.router.balance_loss = 3;
+    c.router.balance_scope = GetParam();
+    return c;
+  }
+};
+
+std::string name_of(const ::testing::TestParamInfo<ops::BalanceScope>& scope) {
+  static constexpr std::array names = {"sequence", "batch_lagged", "micro_batch"};
+  return names.at(static_cast<std::size_t>(scope.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Stage, BalanceScopes,
+                         ::testing::Values(ops::BalanceScope::sequence, ops::BalanceScope::batch_lagged,
+                                           ops::BalanceScope::micro_batch),
+                         name_of);
+
+TEST_P(BalanceScopes, GradientsEqualFiniteDifferences) {
   Batch batch = make_batch(2, 9);
   batch.segment_ids = at::arange(18, at::kInt).view({2, 9}).floor_divide(4).to(at::kInt).contiguous();
-  BoundStage bound(rich_config(), request_of(31, at::kDouble), true);
+  BoundStage bound(config(), request_of(31, at::kDouble), true);
+  set_previous_loads(bound);
   const Gradients gradients = run(bound, batch);
   const at::NoGradGuard no_grad;
   const auto loss = [&] { return total_loss(bound.stage.forward(input_of(batch)), batch).item<double>(); };
@@ -72,11 +102,12 @@ TEST(Stage, GradientsEqualFiniteDifferences) {
   }
 }
 
-TEST(Stage, RecomputeChangesNoBit) {
+TEST_P(BalanceScopes, RecomputeChangesNoBit) {
   const Batch batch = make_batch(2, 40);
   StageRequest with = request_of();
   with.recompute = Recompute::layer;
-  BoundStage plain(rich_config(), request_of(), true), again(rich_config(), with, true);
+  BoundStage plain(config(), request_of(), true), again(config(), with, true);
+  for (BoundStage* bound : {&plain, &again}) set_previous_loads(*bound);
   const Gradients expected = run(plain, batch), found = run(again, batch);
   for (const auto& [name, gradient] : expected) EXPECT_TRUE(found.at(name).equal(gradient)) << name;
   for (const auto& [name, buffer] : plain.buffers)
@@ -111,7 +142,7 @@ TEST(Stage, TwoChunksEqualOneBitForBit) {
   }
 }
 
-TEST(Stage, PaddingChangesNothing) {
+TEST_P(BalanceScopes, PaddingChangesNothing) {
   const std::int64_t length = 11, padded = 16;
   const Batch batch = make_batch(2, length);
   Batch wide = make_batch(2, padded);
@@ -125,7 +156,8 @@ TEST(Stage, PaddingChangesNothing) {
   wide.token_mask = at::ones({2, padded}, at::kBool);
   wide.token_mask.narrow(1, length, padded - length).fill_(false);
   wide.global_loss_tokens = batch.global_loss_tokens;
-  BoundStage a(rich_config(), request_of(31, at::kDouble), true), b(rich_config(), request_of(31, at::kDouble), true);
+  BoundStage a(config(), request_of(31, at::kDouble), true), b(config(), request_of(31, at::kDouble), true);
+  for (BoundStage* bound : {&a, &b}) set_previous_loads(*bound);
   const StageOutput narrow_out = a.stage.forward(input_of(batch)), wide_out = b.stage.forward(input_of(wide));
   for (std::size_t i = 0; i < narrow_out.local_losses.size(); ++i) {
     EXPECT_NEAR(wide_out.local_losses[i].sum.item<double>(), narrow_out.local_losses[i].sum.item<double>(), 1e-10)
@@ -200,6 +232,57 @@ TEST(Stage, CountsExpertsAndMovesTheBiasTowardsTheMean) {
     const std::int64_t n = counts[e].item<std::int64_t>(), mean = 2 * 30 * config.top_k / config.experts;
     EXPECT_FLOAT_EQ(bias[e].item<float>(), n < mean ? 0.01f : (n > mean ? -0.01f : 0.0f));
   }
+}
+
+/// The load_balance loss of a batch, as the host reports it.
+double balance_of(BoundStage& bound, const Batch& batch) {
+  const at::NoGradGuard no_grad;
+  const StageOutput output = bound.stage.forward(input_of(batch));
+  for (const LocalLoss& loss : output.local_losses)
+    if (loss.name == "load_balance")
+      return loss.sum.item<double>() / static_cast<double>(loss.normaliser == Normaliser::loss_tokens
+                                                               ? batch.global_loss_tokens
+                                                               : batch.global_sequences);
+  return 0;
+}
+
+TEST(LaggedBalance, RemembersTheLoadOfTheLastAppliedStep) {
+  Config config = rich_config();
+  config.router.balance_scope = ops::BalanceScope::batch_lagged;
+  BoundStage bound(config, request_of(31, at::kDouble), false);
+  Batch batch = make_batch(2, 30);
+  batch.global_loss_tokens = 60;
+  const at::Tensor& previous = bound.buffers.at("model.layers.1.mlp.gate.previous_expert_load");
+  const at::Tensor& counts = bound.buffers.at("model.layers.1.mlp.gate.expert_load");
+  EXPECT_NEAR(balance_of(bound, batch), 2, 1e-12) << "equal shares before the first step, in two layers";
+  ASSERT_GT(counts.max().item<std::int64_t>(), counts.min().item<std::int64_t>());
+  StepGate gate;
+  gate.apply = at::zeros({});
+  bound.stage.update_buffers(gate);
+  EXPECT_EQ(previous.sum().item<std::int64_t>(), 0) << "a skipped step leaves no load";
+  gate.apply = at::ones({});
+  bound.stage.update_buffers(gate);
+  EXPECT_TRUE(previous.equal(counts));
+  EXPECT_GT(std::abs(balance_of(bound, batch) - 2), 1e-3);
+}
+
+// What a checkpoint of another scope lacks is not asked for.
+TEST(LaggedBalance, IsTheOnlyScopeWithABufferOfItsOwn) {
+  Config config = rich_config();
+  const auto buffers = [&config] {
+    std::vector<std::string> names;
+    for (const BufferSpec& spec : MoeStage(config, request_of()).describe().buffers)
+      if (spec.layer == 1 && spec.use == BufferUse::state) names.push_back(spec.name);
+    return names;
+  };
+  const std::vector<std::string> bias{"model.layers.1.mlp.gate.e_score_correction_bias"};
+  EXPECT_EQ(buffers(), bias);
+  config.router.balance_scope = ops::BalanceScope::micro_batch;
+  EXPECT_EQ(buffers(), bias);
+  config.router.balance_scope = ops::BalanceScope::batch_lagged;
+  EXPECT_EQ(buffers().size(), 2U);
+  config.router.balance_loss = 0;
+  EXPECT_EQ(buffers(), bias);
 }
 
 TEST(Stage, LowPrecisionFollowsFp32) {

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Writes the reference files of tests/golden/huggingface: tiny models of Hugging Face transformers, their weights, logits,
-loss and the gradient of every parameter.
+loss and the gradient of every parameter; and their load-balance loss.
 
     PYTHONPATH=.deps/oracles python3 tests/golden/huggingface/make_reference.py
 
 Needs torch and transformers (tools/bootstrap --oracles). The files are committed; the C++ test reads them and needs neither.
-Each file is a safetensors file:
+Each file is a safetensors file. Those of models:
     input_ids, labels [B, S] int64; labels are next tokens, -100 where they do not count
     logits [B, S, V]; loss []; weight/<name>; gradient/<name>
 with <name> as Hugging Face writes it to disk, and metadata `config` (config.json's text).
+load_balance.safetensors, of one layer's router with top-2:
+    logits [T, E]; attention_mask [B, S] int64; loss, gradient: with the mask; unmasked_loss, unmasked_gradient: without
 """
 
 import json
@@ -18,6 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import MixtralConfig, MixtralForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 HERE = pathlib.Path(__file__).parent
 SHAPE = dict(vocab_size=67, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
@@ -77,6 +80,20 @@ def write(file, model, config, moe, expert_names):
     print(file, (HERE / file).stat().st_size, "bytes, loss", loss.item())
 
 
+def write_load_balance():
+    torch.manual_seed(5)
+    tensors = {"logits": torch.randn(3 * 13, 6), "attention_mask": torch.ones(3, 13, dtype=torch.int64)}
+    tensors["attention_mask"][1, 9:] = 0
+    tensors["attention_mask"][2, 2:] = 0
+    for prefix, mask in (("", tensors["attention_mask"]), ("unmasked_", None)):
+        logits = tensors["logits"].clone().requires_grad_()
+        loss = load_balancing_loss_func((logits,), num_experts=6, top_k=2, attention_mask=mask)
+        loss.backward()
+        tensors |= {f"{prefix}loss": loss.detach(), f"{prefix}gradient": logits.grad}
+    save_file(tensors, HERE / "load_balance.safetensors")
+    print("load_balance.safetensors", tensors["loss"].item(), tensors["unmasked_loss"].item())
+
+
 def main():
     torch.manual_seed(1)
     mixtral = MixtralConfig(**SHAPE, intermediate_size=16, num_local_experts=4, rope_theta=10000.0)
@@ -84,6 +101,7 @@ def main():
     qwen = Qwen3MoeConfig(**SHAPE, intermediate_size=20, moe_intermediate_size=16, num_experts=4, norm_topk_prob=True,
                           decoder_sparse_step=1, mlp_only_layers=[0], rope_theta=10000.0)
     write("qwen3_moe.safetensors", Qwen3MoeForCausalLM(qwen).float().eval(), qwen, "mlp", ("gate_proj", "up_proj", "down_proj"))
+    write_load_balance()
 
 
 if __name__ == "__main__":
