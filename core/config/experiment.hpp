@@ -113,6 +113,7 @@ struct TrainSection {
   double grad_norm_limit = 1e6; ///< a larger norm applies nothing
   int max_skipped = 10;         ///< so many skipped steps in a row end the run with exit 4
   bool recompute = false;       ///< activations of each layer
+  bool cuda_graphs = true;      ///< where there is a GPU
 };
 
 struct EvaluateSection {

@@ -319,6 +319,12 @@ OptionTable train_table() {
       .opt("recompute", &TrainSection::recompute)
       .affects(Affects::speed)
       .doc("Compute each layer's activations again in the backward pass, to save memory.")
+      .opt("cuda_graphs", &TrainSection::cuda_graphs)
+      .affects(Affects::speed)
+      .doc(
+          "On a GPU: record the work of a step once for each shape of batch, and repeat it from then on. What cannot "
+          "be "
+          "recorded runs as without, and the log says why.")
       .validate([](const TrainSection& train, OptionReport& report) {
         if (train.micro_batch > train.batch)
           report.error("micro_batch",

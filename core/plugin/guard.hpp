@@ -62,7 +62,7 @@ auto guard(const char* plugin, const char* call, F&& body) {
   } else if constexpr (std::is_same_v<R, Status>) {
     try {
       Status status = std::forward<F>(body)();
-      if (status.ok() || !status.error().where.empty()) return status;
+      if (status.ok() || plugin == nullptr || !status.error().where.empty()) return status;
       Error error = status.error();
       error.where = plugin;
       return Status{std::move(error)};
@@ -76,7 +76,7 @@ auto guard(const char* plugin, const char* call, F&& body) {
                        }) {
     try {
       R result = std::forward<F>(body)();
-      if (result.ok() || !result.error().where.empty()) return result;
+      if (result.ok() || plugin == nullptr || !result.error().where.empty()) return result;
       Error error = result.error();
       error.where = plugin;
       return R{std::move(error)};

@@ -333,6 +333,8 @@ class Run {
         c10::elementSize(settings.parallel.gradient_type != at::ScalarType::Undefined ? settings.parallel.gradient_type
                                                                                       : stage_request.master));
     settings.parallel.bucket = experiment_.parallel.bucket / gradient_bytes;
+    settings.graphs = experiment_.train.cuda_graphs;
+    settings.graph_note = [this](const std::string& reason) { log_.info("steps run without CUDA graphs: " + reason); };
     if (trace_.on())
       settings.segment_hook = [this](const std::string& name, Trace::Clock::time_point begin,
                                      Trace::Clock::time_point end) { trace_.add("step", name, begin, end); };

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "train/engine.hpp"
+#include "train/graph_executor.hpp"
 
 namespace conclave {
 namespace {
@@ -25,6 +26,24 @@ void choose_attention_backends() {
                                static_cast<std::int64_t>(at::SDPBackend::math)});
 }
 
+std::unique_ptr<train::StepExecutor> make_executor(const EngineSettings& settings) {
+  const auto note = [&](const std::string& reason) {
+    if (settings.graph_note) settings.graph_note(reason);
+  };
+  if (settings.graphs && settings.device.kind == Device::Kind::cuda) {
+    const auto& groups = settings.parallel.groups;
+    if (groups != nullptr && groups->world().size() > 1) {
+      note("the run has several ranks, and collectives are not recorded yet");
+    } else if (auto recorder = train::open_cuda_recorder(); recorder.ok()) {
+      return std::make_unique<train::GraphExecutor>(std::move(recorder).value(), settings.graph_note,
+                                                    settings.segment_hook);
+    } else {
+      note(recorder.error().render());
+    }
+  }
+  return std::make_unique<train::EagerExecutor>(settings.segment_hook);
+}
+
 } // namespace
 
 Result<std::unique_ptr<StepEngine>> make_step_engine(const EngineSettings& settings, EngineParts parts) {
@@ -33,8 +52,7 @@ Result<std::unique_ptr<StepEngine>> make_step_engine(const EngineSettings& setti
   if (settings.loss_scale.dynamic && settings.compute != at::kHalf)
     return internal_error("a dynamic loss scale needs fp16 compute");
   if (settings.device.kind == Device::Kind::cuda) choose_attention_backends();
-  auto engine = std::make_unique<train::Engine>(settings, std::move(parts),
-                                                std::make_unique<train::EagerExecutor>(settings.segment_hook));
+  auto engine = std::make_unique<train::Engine>(settings, std::move(parts), make_executor(settings));
   CONCLAVE_RETURN_IF_ERROR(engine->prepare());
   return std::unique_ptr<StepEngine>(std::move(engine));
 }

@@ -54,7 +54,9 @@ struct EngineSettings {
   std::int64_t total_steps = 1;
   std::size_t domains = 1;
   EngineParallel parallel;
-  train::SegmentHook segment_hook; ///< may be empty
+  train::SegmentHook segment_hook;                    ///< may be empty
+  bool graphs = false;                                ///< on a GPU: steps as CUDA graphs (train/graph_executor.hpp)
+  std::function<void(const std::string&)> graph_note; ///< told why steps are not recorded; may be empty
 };
 
 /// What one step did, over all ranks and the same on each; plain numbers, read from the device in one copy.

@@ -29,6 +29,12 @@ TEST(Guard, FillsInAnEmptyPlaceOnly) {
   EXPECT_EQ(guard("filter/x", "run", []() -> Result<int> { return invalid("no"); }).error().where, "filter/x");
 }
 
+TEST(Guard, TheHostsOwnErrorsStayWithoutAPlace) {
+  const auto fails = [] { return internal_error("no"); };
+  EXPECT_EQ(guard(nullptr, nullptr, [&]() -> Status { return fails(); }).error().where, "");
+  EXPECT_EQ(guard(nullptr, nullptr, [&]() -> Result<int> { return fails(); }).error().where, "");
+}
+
 TEST(Guard, TurnsExceptionsIntoErrors) {
   const Status standard = guard("filter/x", "annotate", [] { throw std::out_of_range("row 9"); });
   EXPECT_EQ(standard.error().code, Code::internal);

@@ -1,0 +1,94 @@
+// When to record, and what a failed recording falls back to.
+
+#include "train/graph_executor.hpp"
+
+#include <dlfcn.h>
+
+#include <utility>
+
+#include "plugin/guard.hpp"
+#include "train/graph/cuda_graph.hpp"
+
+namespace conclave::train {
+
+GraphExecutor::GraphExecutor(std::unique_ptr<WorkRecorder> recorder, std::function<void(const std::string&)> note,
+                             SegmentHook hook)
+    : recorder_(std::move(recorder)), note_(std::move(note)), hook_(std::move(hook)) {}
+
+Status GraphExecutor::run(const StepProgram& program, const std::string& key) {
+  const std::vector<ProgramSegment>& segments = program.segments();
+  if (entries_.size() == most_keys && !entries_.contains(key)) {
+    if (std::exchange(last_reason_, "too many shapes") != last_reason_ && note_)
+      note_("batches have more than " + std::to_string(most_keys) + " shapes");
+    return run_segments(program, 0, segments.size());
+  }
+  const auto [found, fresh] = entries_.try_emplace(key);
+  Entry& entry = found->second;
+  if (fresh || entry.state == Entry::State::refused) return run_segments(program, 0, segments.size());
+
+  std::size_t work = 0;
+  for (std::size_t begin = 0, end = 0; begin < segments.size(); begin = end) {
+    end = begin + 1;
+    if (segments[begin].kind == ProgramSegment::Kind::host) {
+      CONCLAVE_RETURN_IF_ERROR(run_segments(program, begin, end));
+      continue;
+    }
+    while (end < segments.size() && segments[end].kind == ProgramSegment::Kind::capturable) ++end;
+    if (entry.state == Entry::State::seen) {
+      auto recorded = record(program, begin, end);
+      if (!recorded.ok()) {
+        refuse(entry, recorded.error().render());
+        return run_segments(program, begin, segments.size()); // a run's first segment sets anew what the others read
+      }
+      entry.works.push_back(std::move(recorded).value());
+    }
+    const auto from = std::chrono::steady_clock::now();
+    CONCLAVE_RETURN_IF_ERROR(guard(nullptr, nullptr, [&]() -> Status {
+      entry.works[work]->replay();
+      return {};
+    }));
+    ++work;
+    if (hook_) hook_("graph", from, std::chrono::steady_clock::now());
+  }
+  entry.state = Entry::State::recorded;
+  return {};
+}
+
+Status GraphExecutor::run_segments(const StepProgram& program, std::size_t begin, std::size_t end) {
+  for (std::size_t i = begin; i < end; ++i) {
+    const ProgramSegment& segment = program.segments()[i];
+    const auto from = std::chrono::steady_clock::now();
+    CONCLAVE_RETURN_IF_ERROR(segment.run());
+    if (hook_) hook_(segment.name, from, std::chrono::steady_clock::now());
+  }
+  return {};
+}
+
+Result<std::unique_ptr<RecordedWork>> GraphExecutor::record(const StepProgram& program, std::size_t begin,
+                                                            std::size_t end) {
+  return guard(nullptr, nullptr, [&] {
+    return recorder_->record([&]() -> Status {
+      for (std::size_t i = begin; i < end; ++i) CONCLAVE_RETURN_IF_ERROR(program.segments()[i].run());
+      return {};
+    });
+  });
+}
+
+void GraphExecutor::refuse(Entry& entry, const std::string& reason) {
+  entry.state = Entry::State::refused;
+  entry.works.clear();
+  if (std::exchange(last_reason_, reason) != reason && note_) note_(reason);
+}
+
+Result<std::unique_ptr<WorkRecorder>> open_cuda_recorder() {
+  void* library = dlopen(graph_library, RTLD_NOW | RTLD_LOCAL);
+  const char* why = library == nullptr ? dlerror() : nullptr;
+  const auto* make =
+      library != nullptr ? static_cast<const MakeCudaRecorder*>(dlsym(library, graph_recorder_symbol)) : nullptr;
+  if (make != nullptr) return (*make)();
+  return unsupported(
+      std::string(graph_library) + " cannot be opened: " + (why != nullptr ? why : "it is of another build"),
+      "build on a machine with LibTorch's CUDA libraries (tools/bootstrap --cuda)");
+}
+
+} // namespace conclave::train

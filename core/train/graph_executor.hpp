@@ -1,0 +1,67 @@
+// GraphExecutor: a step's work for the device, recorded once for each key and repeated ever after.
+//
+// The first step of a key runs segment by segment, as the eager executor would. The second is recorded: each run of
+// neighbouring capturable segments becomes one piece of recorded work (a CUDA graph), which then serves every later step of
+// the key with one call. What cannot be recorded (an operator that waits for the device, too little memory) stays eager, and
+// the reason is told once.
+//
+// What this is: when to record and when to repeat. What this is not: CUDA; that is a WorkRecorder, from a library of its own.
+//
+// Threading: the step thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "train/step_program.hpp"
+
+namespace conclave::train {
+
+/// Recorded work. Memory that it uses stays reserved while it lives.
+class RecordedWork {
+ public:
+  virtual ~RecordedWork() = default;
+  /// Enqueues it on the current stream. May throw.
+  virtual void replay() = 0;
+};
+
+class WorkRecorder {
+ public:
+  virtual ~WorkRecorder() = default;
+  /// What `body` enqueues on the current stream, which does not run now. `body`'s error, or what could not be recorded.
+  virtual Result<std::unique_ptr<RecordedWork>> record(const std::function<Status()>& body) = 0;
+};
+
+class GraphExecutor final : public StepExecutor {
+ public:
+  /// Keys that are recorded at most; steps of further ones stay eager.
+  static constexpr std::size_t most_keys = 32;
+
+  /// `note` gets the reason why steps of a key are not recorded. Both callbacks may be empty.
+  GraphExecutor(std::unique_ptr<WorkRecorder> recorder, std::function<void(const std::string&)> note,
+                SegmentHook hook = {});
+  Status run(const StepProgram& program, const std::string& key) override;
+
+ private:
+  struct Entry {
+    enum class State { seen, recorded, refused } state = State::seen;
+    std::vector<std::unique_ptr<RecordedWork>> works; ///< one for each run of capturable segments
+  };
+  Status run_segments(const StepProgram& program, std::size_t begin, std::size_t end);
+  Result<std::unique_ptr<RecordedWork>> record(const StepProgram& program, std::size_t begin, std::size_t end);
+  void refuse(Entry& entry, const std::string& reason);
+
+  std::unique_ptr<WorkRecorder> recorder_;
+  std::function<void(const std::string&)> note_;
+  SegmentHook hook_;
+  std::map<std::string, Entry> entries_;
+  std::string last_reason_;
+};
+
+/// Records CUDA graphs; opens libconclave_graph.so. The device must be open.
+Result<std::unique_ptr<WorkRecorder>> open_cuda_recorder();
+
+} // namespace conclave::train
