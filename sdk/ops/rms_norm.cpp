@@ -1,4 +1,4 @@
-// rms_norm: the CPU kernel for fp32 and fp64, ATen's fused kernels on a GPU, its plain operators elsewhere.
+// rms_norm: the CPU kernel for fp32 and fp64, our CUDA kernels, ATen's operators elsewhere.
 
 #include "conclave/ops/rms_norm.hpp"
 
@@ -12,6 +12,7 @@
 
 #include "cpu_kernels.hpp"
 #include "function.hpp"
+#include "gpu_kernels.hpp"
 
 namespace conclave::ops {
 namespace {
@@ -54,9 +55,37 @@ struct CpuRmsNorm : Function<CpuRmsNorm> {
   }
 };
 
-/// On a GPU: ATen's fused kernels, which compute in fp32 and take the weight in x's type. A weight's gradient is a sum over
-/// all tokens: it may leave fp16's range, so that type's backward pass is widened first.
+/// On a GPU, with our kernels.
 struct GpuRmsNorm : Function<GpuRmsNorm> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& weight,
+                            const RmsNormState& state) {
+    const at::Tensor x = input.contiguous();
+    const at::Tensor scale = at::empty({x.numel() / x.size(-1)}, weight.options());
+    at::Tensor y = at::empty_like(x);
+    gpu_kernels()->rms_norm(x, weight, state.eps, y, scale);
+    context->save_for_backward({x, weight, scale});
+    keep(context, state);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1];
+    GradSink* const sink = kept<RmsNormState>(context).sink;
+    const at::Tensor dx = at::empty_like(x);
+    at::Tensor dweight;
+    if (context->needs_input_grad(1)) dweight = sink != nullptr ? sink->gradient : at::empty_like(weight);
+    gpu_kernels()->rms_norm_backward(gradients[0].contiguous(), x, weight, saved[2], {}, dx, dweight,
+                                     sink != nullptr && !sink->overwrite());
+    if (sink == nullptr) return {dx, dweight, at::Tensor{}};
+    if (dweight.defined()) sink->ready();
+    return {dx, at::Tensor{}, at::Tensor{}};
+  }
+};
+
+/// On a GPU with ATen's fused kernels, which compute in fp32 and take the weight in x's type. A weight's gradient is a sum over
+/// all tokens: it may leave fp16's range, so that type's backward pass is widened first.
+struct AtenRmsNorm : Function<AtenRmsNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const RmsNormState& state) {
     const auto [y, scale] = at::_fused_rms_norm(x.contiguous(), {x.size(-1)}, weight.to(x.scalar_type()), state.eps);
@@ -87,7 +116,9 @@ at::Tensor rms_norm(const at::Tensor& x, const BoundParam& weight, double eps) {
   if (has_cpu_kernel(x) && weight.value.scalar_type() == x.scalar_type()) {
     return CpuRmsNorm::apply(x, weight.value, RmsNormState{weight.sink, eps});
   }
-  if (x.is_cuda()) return GpuRmsNorm::apply(x, weight.value, RmsNormState{weight.sink, eps});
+  if (gpu_kernels_for(x) != nullptr && weight.value.scalar_type() == at::kFloat)
+    return GpuRmsNorm::apply(x, weight.value, RmsNormState{weight.sink, eps});
+  if (x.is_cuda()) return AtenRmsNorm::apply(x, weight.value, RmsNormState{weight.sink, eps});
   const at::Tensor wide = x.to(accumulation_type(x.scalar_type()));
   const at::Tensor scale = wide.square().mean(-1, true).add(eps).rsqrt();
   return (wide * scale * as_variable(weight)).to(x.scalar_type());

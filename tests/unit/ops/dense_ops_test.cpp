@@ -50,6 +50,16 @@ TEST(RmsNorm, EqualsAten) {
   }
 }
 
+TEST(RmsNorm, RowsOfWholeVectors) { // what the GPU kernels take: less than a warp's, several warps', many rows a block
+  for (const auto& [rows, width] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{5, 8}, {3, 1032}, {2000, 64}, {33, 4096}}) {
+    const std::int64_t w = width;
+    check_operator([](const Bound& p) { return std::vector{ops::rms_norm(p[0].value, p[1], 1e-3)}; },
+                   [w](const Bound& p) { return std::vector{at::rms_norm(p[0].value, {w}, p[1].value, 1e-3)}; },
+                   {{"x", random_tensor({rows, width}, "x")}, {"weight", random_tensor({width}, "w"), true}});
+  }
+}
+
 TEST(Swiglu, EqualsAten) {
   const auto reference = [](const Bound& p) {
     const auto both = at::linear(p[0].value, p[1].value).chunk(2, -1);

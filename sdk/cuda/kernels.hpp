@@ -1,0 +1,33 @@
+// The binding: tensors to launchers. One class, a file for each family of operators.
+#pragma once
+
+#include <c10/cuda/CUDAStream.h>
+
+#include "launch.hpp"
+#include "ops/gpu_kernels.hpp"
+
+namespace conclave::cuda {
+
+class Kernels final : public ops::GpuKernels {
+ public:
+  void rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, const at::Tensor& y,
+                const at::Tensor& scale) const override;
+  void rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale,
+                         const at::Tensor& addend, const at::Tensor& dx, const at::Tensor& dweight,
+                         bool accumulate) const override;
+};
+
+/// Throws c10::Error for another type.
+Type type_of(const at::Tensor& x);
+/// Throws c10::Error when the tensor is not contiguous on a GPU: an operator's mistake.
+const void* data(const at::Tensor& x);
+void* mutable_data(const at::Tensor& x);
+/// Null for an undefined tensor.
+const float* floats(const at::Tensor& x);
+float* mutable_floats(const at::Tensor& x);
+
+inline cudaStream_t current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
+/// Throws c10::Error when the last launch failed.
+void check_launch();
+
+} // namespace conclave::cuda
