@@ -55,14 +55,14 @@ void execute(const std::shared_ptr<RunArguments>& arguments, CliContext& context
   Diagnostics diagnostics;
   PluginRegistry& registry = context.registry();
   const auto experiment = load_experiment(arguments->file, {arguments->overrides}, registry, diagnostics);
-  if (const int code = report(diagnostics); code != 0 || !experiment) {
-    context.exit_code = code;
-    return;
-  }
+  const auto launched = resolve_ranks([](const char* name) -> const char* { return std::getenv(name); });
+  // Hints are said once, by the parent of --ranks or by rank 0; an error by every rank that ends with it.
+  const bool speaks = !launched.ok() || (launched->rank == 0 && launched->launcher != "conclave");
+  if (speaks || diagnostics.has_errors()) context.exit_code = report(diagnostics);
+  if (context.exit_code != 0 || !experiment) return;
   // What `check` would find, before hours of preparation; its hints are for `check`.
   Diagnostics assembled;
   // A layout that does not fit the ranks is the launch's fault as much as the experiment's: exit 3.
-  const auto launched = resolve_ranks([](const char* name) -> const char* { return std::getenv(name); });
   const std::int64_t ranks = arguments->ranks > 0 ? arguments->ranks : launched.ok() ? launched->world_size : 1;
   if (!request.prepare_only) {
     const auto sizes = layout_for(*experiment, ranks);

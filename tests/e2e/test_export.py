@@ -1,6 +1,7 @@
-"""An exported run, loaded by Hugging Face transformers: the same numbers as ours, the same token ids as SentencePiece.
+"""An exported run: the same files from any layout; loaded by Hugging Face transformers, the same numbers as ours and the same
+token ids as SentencePiece.
 
-Needs the packages of `tools/bootstrap --oracles`; says so and is skipped without them.
+What loads it needs the packages of `tools/bootstrap --oracles`; says so and is skipped without them.
 """
 
 import json
@@ -14,7 +15,11 @@ from harness import CONCLAVE, ConclaveTest, metrics
 
 ORACLES = pathlib.Path(os.environ.get("CONCLAVE_ORACLES", ""))
 PLAIN = "{experts: 4, hierarchy: null}"
+TIED = "{experts: 4, hierarchy: null, tie_embeddings: true}"
 DOCUMENT = "a river stone walks"
+# Experts, heads and the vocabulary split; and a pipeline, whose ends both hold the embedding where it is tied.
+FOLDED = ("--ranks", "4", "--set", "parallel={tensor: 2, expert: 2}", "--set", "train.micro_batch=2")
+PIPELINE = ("--ranks", "2", "--set", "parallel.pipeline=2", "--set", "train.micro_batch=2")
 
 # Mean negative log likelihood of one document, as transformers computes it from the exported folder.
 SCORE = """
@@ -46,20 +51,52 @@ print(json.dumps([AutoTokenizer.from_pretrained(sys.argv[1])(text, add_special_t
 """
 
 
-@unittest.skipUnless((ORACLES / "transformers").is_dir(), f"no transformers in {ORACLES}: run tools/bootstrap --oracles")
-class Export(ConclaveTest):
+class ExportTest(ConclaveTest):
     def export(self, run, folder, *arguments):
         done = subprocess.run([CONCLAVE, "export", str(run), "--to", "hf", str(folder), *arguments], text=True,
                               env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
         self.assertEqual(done.returncode, 0, done.stdout)
 
+
+class Layouts(ExportTest):
+    def check_files(self, model, layout, ranks):
+        settings = ("--set", f"model.with={model}")
+        self.run_conclave("--run-dir", "run", "--stop-after", 6, *settings, *layout)
+        self.assertEqual(self.writers("step-00000006"), ranks)
+        self.export(self.dir / "run", self.dir / "ranks", "--dtype", "fp32")
+        # One rank goes on with a step that is not applied, and saves the same weights by itself.
+        said = self.run_conclave("--run-dir", "run", "--resume", "--allow-change", *settings, "--set",
+                                 "train={clip_grad_norm: 1e-30, grad_norm_limit: 1e-30, max_skipped: 1}", code=4)
+        self.assertIn("nothing was applied", said)
+        self.assertEqual(self.writers("step-00000007"), 1)
+        self.export(self.dir / "run", self.dir / "one", "--dtype", "fp32")
+        by_ranks, by_one = ({file.name: file.read_bytes() for file in (self.dir / folder).iterdir()} for folder in ("ranks", "one"))
+        self.assertEqual(sorted(by_ranks), sorted(by_one))
+        self.assertIn("model.safetensors", by_ranks)
+        for name, content in by_ranks.items():
+            self.assertTrue(content == by_one[name], f"{name} differs")
+
+    def writers(self, checkpoint):
+        """How many ranks wrote that checkpoint's tensors."""
+        manifest = json.loads((self.dir / "run/checkpoints" / checkpoint / "manifest.json").read_text())
+        return len({name.rpartition("-")[0] for name in manifest["files"] if name.startswith("tensors-")})
+
+    def test_folded_ranks_export_the_files_of_one(self):
+        self.check_files(PLAIN, FOLDED, 4)
+
+    def test_a_pipeline_with_tied_embeddings_exports_the_files_of_one_rank(self):
+        self.check_files(TIED, PIPELINE, 2)
+
+
+@unittest.skipUnless((ORACLES / "transformers").is_dir(), f"no transformers in {ORACLES}: run tools/bootstrap --oracles")
+class Export(ExportTest):
     def ask(self, program, *arguments):
         done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], text=True, capture_output=True, timeout=300,
                               env={**os.environ, "PYTHONPATH": str(ORACLES), "HF_HUB_OFFLINE": "1"})
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout.splitlines()[-1])
 
-    def check_numbers(self, model, form):
+    def check_numbers(self, model, form, *layout):
         # Every document is the same, so the nll of a step is the nll of that document under the weights before it.
         text = self.dir / "text"
         for domain in ("prose", "lists"):
@@ -67,7 +104,7 @@ class Export(ConclaveTest):
             for i in range(40):
                 (text / domain / f"{i}.txt").write_text(DOCUMENT)
         settings = ("--set", "data.filters=[]", "--set", "data.batching={mode: bucket}", "--set", "data.held_out=0",
-                    "--set", "evaluate.batches=0", "--set", f"model.with={model}")
+                    "--set", "evaluate.batches=0", "--set", f"model.with={model}", *layout)
         self.run_conclave("--run-dir", "run", "--stop-after", 8, *settings, text=text)
         self.export(self.dir / "run", self.dir / "hf", "--dtype", "fp32")
         self.run_conclave("--run-dir", "run", "--resume", *settings, text=text)
@@ -84,6 +121,12 @@ class Export(ConclaveTest):
 
     def test_qwen3_moe_form(self):
         self.check_numbers(PLAIN.replace("{", "{qk_norm: true, ", 1), "qwen3_moe")
+
+    def test_folded_ranks(self):
+        self.check_numbers(PLAIN, "mixtral", *FOLDED)
+
+    def test_a_pipeline_with_tied_embeddings(self):
+        self.check_numbers(TIED, "mixtral", *PIPELINE)
 
     def test_the_tokenizer_gives_the_same_ids(self):
         self.run_conclave("--run-dir", "run", "--stop-after", 1, "--set", f"model.with={PLAIN}", "--set",

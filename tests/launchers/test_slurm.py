@@ -9,7 +9,7 @@ import time
 import unittest
 
 import slurm_cluster
-from launched import CONCLAVE, LAYOUT, RANKS, ROOT, TINY, LaunchedTest
+from launched import CONCLAVE, EXPERIMENT, RANKS, ROOT, LaunchedTest
 from harness import metrics
 
 # What the headers ask of a real cluster, in the size of this one.
@@ -40,8 +40,7 @@ class Slurm(LaunchedTest):
                                    variables=variables)
 
     def train(self, *arguments, script="train.sbatch", options=(), **variables):
-        return self.submit(script, TINY, "--device", "cpu", "--set", f"vars.text={self.shared / 'text'}", *LAYOUT, *arguments,
-                           options=options, **variables)
+        return self.submit(script, EXPERIMENT, *self.settings(), *arguments, options=options, **variables)
 
     def output(self):
         return "\n".join(log.read_text() for log in sorted(self.dir.glob("slurm-*.log")))
@@ -76,9 +75,9 @@ run=$2
     def test_the_same_run(self):
         job = self.train()
         self.wait(job, "COMPLETED")
-        run = self.dir / f"runs/tiny-{job}"
+        run = self.dir / f"runs/{EXPERIMENT.stem}-{job}"
         self.assert_ended_well(run, "srun")
-        self.assert_same_metrics(self.straight(), run)
+        self.assert_same_run(self.straight(), run)
 
     def test_a_preempted_run_comes_back_and_ends_the_same(self):
         self.steps = 400
@@ -94,7 +93,7 @@ run=$2
         self.assert_ended_well(run, "srun", attempts=2)
         first = json.loads((run / "record.json").read_text())["attempts"][1]["first_step"]
         self.assertGreaterEqual(first, 10)
-        self.assert_same_metrics(self.straight(*more), run)
+        self.assert_same_run(self.straight(*more), run)
 
     def test_an_array_of_seeds(self):
         job = self.train(script="sweep.sbatch", options=("--array=1-2",))
@@ -102,7 +101,7 @@ run=$2
             self.wait(f"{job}_{task}", "COMPLETED")
             self.assert_ended_well(self.dir / f"runs/tiny-{job}_{task}", "srun")
         self.assertNotEqual(metrics(self.dir / f"runs/tiny-{job}_1"), metrics(self.dir / f"runs/tiny-{job}_2"))
-        self.assert_same_metrics(self.straight("--set", "seed=2"), self.dir / f"runs/tiny-{job}_2")
+        self.assert_same_run(self.straight("--set", "seed=2"), self.dir / f"runs/tiny-{job}_2")
 
     def test_the_end_of_the_time_is_told_to_every_rank(self):
         # --signal goes to the script alone, which hands it on. The second attempt is done at once.

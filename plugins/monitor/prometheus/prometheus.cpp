@@ -168,11 +168,13 @@ Status PrometheusMonitor::start(const RunInfo& run) {
 
 Status PrometheusMonitor::write_target(const RunInfo& run) {
   if (options_.targets_file.empty()) return {};
+  const bool alone = options_.placement == Placement::global;
   Labels labels = {{"run", run.name}};
-  if (options_.placement != Placement::global) labels.emplace_back("rank", std::to_string(run.rank));
-  auto file = std::filesystem::path(run.directory) / options_.targets_file;
-  file += "." + std::to_string(run.rank) + ".json";
-  CONCLAVE_ASSIGN(TargetFile written, TargetFile::write(std::move(file), announced_address(), labels));
+  if (!alone) labels.emplace_back("rank", std::to_string(run.rank));
+  const auto prefix = std::filesystem::path(run.directory) / options_.targets_file;
+  // An attempt of more ranks that was killed left files that nobody else takes away.
+  if (run.rank == 0) remove_targets_from(prefix, alone ? 1 : run.world_size);
+  CONCLAVE_ASSIGN(TargetFile written, TargetFile::write(target_path(prefix, run.rank), announced_address(), labels));
   target_ = std::move(written);
   return {};
 }

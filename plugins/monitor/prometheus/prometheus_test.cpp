@@ -346,6 +346,36 @@ TEST(Prometheus, TellsItsEndpointInATargetFileAsLongAsItListens) {
   EXPECT_EQ(entries(), std::set<std::string>{});
 }
 
+TEST(Prometheus, RankZeroTakesAwayWhatRanksOfAKilledAttemptLeft) {
+  testkit::TemporaryDir directory;
+  const auto left_after = [&](const char* placement, int rank, int world_size) {
+    for (const char* name : {"t.0.json", "t.1.json", "t.2.json", "t.10.json", "t.2.json.tmp", "t.x.json", "t.-3.json",
+                             "t.json", "t..json", "t.2x.json", "other.7.json"})
+      directory.write(name, "");
+    Running run(testkit::map({{"listen", "127.0.0.1:0"}, {"placement", placement}, {"targets_file", "t"}}));
+    run.info.directory = directory.path().string();
+    run.info.rank = rank;
+    run.info.world_size = world_size;
+    EXPECT_TRUE(run.start().ok());
+    std::set<std::string> numbered;
+    std::size_t others = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+      const std::string name = entry.path().filename().string();
+      if (std::set<std::string>{"t.0.json", "t.1.json", "t.2.json", "t.10.json"}.contains(name))
+        numbered.insert(name);
+      else
+        ++others;
+    }
+    EXPECT_EQ(others, 7u) << "files of other names are not ours";
+    return numbered;
+  };
+  using Names = std::set<std::string>;
+  EXPECT_EQ(left_after("rank", 0, 2), (Names{"t.0.json", "t.1.json"}));
+  EXPECT_EQ(left_after("node", 0, 11), (Names{"t.0.json", "t.1.json", "t.2.json", "t.10.json"}));
+  EXPECT_EQ(left_after("global", 0, 4), (Names{"t.0.json"}));
+  EXPECT_EQ(left_after("rank", 1, 2), (Names{"t.0.json", "t.1.json", "t.2.json", "t.10.json"}));
+}
+
 TEST(Prometheus, AnnouncesAnAddressThatOthersReach) {
   testkit::TemporaryDir directory;
   std::array<char, 256> machine{};

@@ -3,13 +3,29 @@
 #include "target_file.hpp"
 
 #include <cerrno>
+#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace conclave::prometheus_monitor {
 namespace {
+
+constexpr std::string_view extension = ".json";
+
+/// Of a name that target_path() made after `prefix` (its last part); -1 for any other.
+int rank_of(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix) || !name.ends_with(extension)) return -1;
+  name.remove_prefix(prefix.size());
+  name.remove_suffix(extension.size());
+  int rank = -1;
+  if (name.size() < 2 || name.front() != '.' || name[1] == '-') return -1;
+  const auto [stopped, failed] = std::from_chars(name.data() + 1, name.data() + name.size(), rank);
+  return failed == std::errc() && stopped == name.data() + name.size() ? rank : -1;
+}
 
 Error not_written(const std::filesystem::path& file, const std::error_code& reason) {
   return storage_error("cannot write the target file: " + reason.message(),
@@ -36,6 +52,23 @@ Status replace(const std::filesystem::path& file, const std::string& text) {
 }
 
 } // namespace
+
+std::filesystem::path target_path(const std::filesystem::path& prefix, int rank) {
+  std::filesystem::path file = prefix;
+  file += "." + std::to_string(rank);
+  file += extension;
+  return file;
+}
+
+void remove_targets_from(const std::filesystem::path& prefix, int first) {
+  const std::string name = prefix.filename().string();
+  std::error_code ignored;
+  std::vector<std::filesystem::path> found; // first all: a walk may miss files while others go
+  std::filesystem::directory_iterator entries(prefix.parent_path(), ignored);
+  for (; !ignored && entries != std::filesystem::directory_iterator(); entries.increment(ignored))
+    if (rank_of(entries->path().filename().string(), name) >= first) found.push_back(entries->path());
+  for (const auto& file : found) std::filesystem::remove(file, ignored);
+}
 
 Result<TargetFile> TargetFile::write(std::filesystem::path file, const std::string& address, const Labels& labels) {
   std::error_code failed;

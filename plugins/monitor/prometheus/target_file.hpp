@@ -1,7 +1,8 @@
 // TargetFile: one endpoint in a file of Prometheus's file-based service discovery (file_sd), as long as the object lives.
 //
 // What this is: one JSON file with one target, written whole or not at all, taken away at the end. A process that is killed
-// leaves its file: the server then sees a target that is down, and the next attempt writes the file anew.
+// leaves its file: the server then sees a target that is down, and the next attempt writes the file anew, or removes it when
+// that attempt has fewer ranks.
 //
 // Threading: one thread.
 #pragma once
@@ -14,6 +15,11 @@
 #include "exporter.hpp"
 
 namespace conclave::prometheus_monitor {
+
+/// `<prefix>.<rank>.json`: a name of its own for each rank, and one pattern for the server.
+std::filesystem::path target_path(const std::filesystem::path& prefix, int rank);
+/// Removes the target files of rank `first` and all above it, as far as the system lets it.
+void remove_targets_from(const std::filesystem::path& prefix, int first);
 
 class TargetFile {
  public:
