@@ -95,6 +95,7 @@ int run_command_line(int argc, char** argv) {
   add_prepare_verb(app, context);
   add_export_verb(app, context);
   add_verify_verb(app, context);
+  add_profile_verb(app, context);
   if (const auto error = unknown_verb(app, argc, argv)) return report(*error);
   try {
     app.parse(argc, argv);

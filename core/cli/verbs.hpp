@@ -34,6 +34,7 @@ void add_new_plugin_verb(CLI::App& app, CliContext& context);
 void add_prepare_verb(CLI::App& app, CliContext& context);
 void add_export_verb(CLI::App& app, CliContext& context);
 void add_verify_verb(CLI::App& app, CliContext& context);
+void add_profile_verb(CLI::App& app, CliContext& context);
 
 /// Prints a diagnostics list to stderr; returns the exit code of its errors, 0 without any.
 int report(const Diagnostics& diagnostics);

@@ -23,6 +23,7 @@
 #include "run/evaluation.hpp"
 #include "run/peak_memory.hpp"
 #include "run/prepare_progress.hpp"
+#include "run/profile_steps.hpp"
 #include "run/resume.hpp"
 #include "run/run_directory.hpp"
 #include "run/step_record.hpp"
@@ -104,7 +105,8 @@ class Run {
     if (directory_ != nullptr) {
       write_trace(rank, outcome.ok());
       static_cast<void>(directory_->write_exit(rank, code, reason, step_)); // the run's own outcome matters more
-      if (!request_.prepare_only && outcome.ok() && rank == 0) say_closing_words(outcome.value(), code);
+      if (!request_.prepare_only && !request_.profile && outcome.ok() && rank == 0)
+        say_closing_words(outcome.value(), code);
     }
     if (cluster_ != nullptr) cluster_->leave(code, reason);
     log_.flush();
@@ -138,6 +140,7 @@ class Run {
     CONCLAVE_RETURN_IF_ERROR(open_this_device());
     CONCLAVE_RETURN_IF_ERROR(prepare_on_all());
     CONCLAVE_RETURN_IF_ERROR(build_engine());
+    if (request_.profile) return profile();
     CONCLAVE_RETURN_IF_ERROR(resume());
     CONCLAVE_RETURN_IF_ERROR(cluster_->all_well("monitors", start_monitors()));
     return train();
@@ -334,6 +337,7 @@ class Run {
                                                                                       : stage_request.master));
     settings.parallel.bucket = experiment_.parallel.bucket / gradient_bytes;
     settings.graphs = experiment_.train.cuda_graphs;
+    if (request_.profile) settings.eager_steps = eager_steps_of_profile(request_.profile->steps);
     settings.graph_note = [this](const std::string& reason) { log_.info("steps run without CUDA graphs: " + reason); };
     if (trace_.on())
       settings.segment_hook = [this](const std::string& name, Trace::Clock::time_point begin,
@@ -465,6 +469,21 @@ class Run {
     info.quiet = request_.quiet;
     for (const auto& [key, setting] : experiment_.settings) info.settings.emplace_back(key, setting.value);
     return observer_->start(info);
+  }
+
+  Result<LoopOutcome> profile() {
+    if (device_.device.kind != Device::Kind::cuda)
+      return unsupported("profile reads what a GPU does, and this run is on the CPU",
+                         "use --device cuda on a machine with a GPU; run --trace shows a step's phases anywhere");
+    const auto loader = data::make_loader(plan_, 0, 1, 4);
+    CONCLAVE_ASSIGN(const StepProfile steps, profile_steps(*engine_, *loader, device_.device, *request_.profile));
+    const double flops = 3 * summary_.forward_flops_per_token;
+    const std::string text =
+        request_.profile->json ? to_json(steps, device_.name, flops) : render(steps, device_.name, flops);
+    std::fputs(text.c_str(), stdout);
+    LoopOutcome done;
+    done.finished = true;
+    return done;
   }
 
   Result<LoopOutcome> train() {

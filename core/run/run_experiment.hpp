@@ -8,6 +8,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,13 @@
 #include "plugin/registry.hpp"
 
 namespace conclave {
+
+/// Instead of a run: a few steps, and what the GPU spent them on.
+struct ProfileRequest {
+  std::int64_t steps = 3;      ///< recorded; as many are timed without recording
+  std::filesystem::path trace; ///< Chrome trace of the recorded steps; "" = none
+  bool json = false;           ///< the table as JSON
+};
 
 struct RunRequest {
   std::filesystem::path run_directory; ///< "" = runs/<name>-<UTC>-<hash>
@@ -27,8 +35,9 @@ struct RunRequest {
   std::int64_t trace_steps = 0;      ///< with `trace`: the first steps of this attempt only; 0 = all
   std::filesystem::path step_record; ///< every rank writes `<this>.<rank>` (step_record.hpp); "" = none
   bool prepare_only = false;
-  std::filesystem::path program;      ///< this executable, for the commands named at the end
-  std::vector<std::string> overrides; ///< of --set, likewise
+  std::optional<ProfileRequest> profile; ///< nothing is saved then
+  std::filesystem::path program;         ///< this executable, for the commands named at the end
+  std::vector<std::string> overrides;    ///< of --set, likewise
 };
 
 /// Returns the exit code; problems have been printed.

@@ -12,8 +12,8 @@
 namespace conclave::train {
 
 GraphExecutor::GraphExecutor(std::unique_ptr<WorkRecorder> recorder, std::function<void(const std::string&)> note,
-                             SegmentHook hook)
-    : recorder_(std::move(recorder)), note_(std::move(note)), hook_(std::move(hook)) {}
+                             SegmentHook hook, int eager_steps)
+    : recorder_(std::move(recorder)), note_(std::move(note)), hook_(std::move(hook)), eager_steps_(eager_steps) {}
 
 Status GraphExecutor::run(const StepProgram& program, const std::string& key) {
   const std::vector<ProgramSegment>& segments = program.segments();
@@ -22,9 +22,9 @@ Status GraphExecutor::run(const StepProgram& program, const std::string& key) {
       note_("batches have more than " + std::to_string(most_keys) + " shapes");
     return run_segments(program, 0, segments.size());
   }
-  const auto [found, fresh] = entries_.try_emplace(key);
-  Entry& entry = found->second;
-  if (fresh || entry.state == Entry::State::refused) return run_segments(program, 0, segments.size());
+  Entry& entry = entries_[key];
+  if (entry.steps++ < eager_steps_ || entry.state == Entry::State::refused)
+    return run_segments(program, 0, segments.size());
 
   std::size_t work = 0;
   for (std::size_t begin = 0, end = 0; begin < segments.size(); begin = end) {

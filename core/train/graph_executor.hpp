@@ -1,6 +1,6 @@
 // GraphExecutor: a step's work for the device, recorded once for each key and repeated ever after.
 //
-// The first step of a key runs segment by segment, as the eager executor would. The second is recorded: each run of
+// The first step of a key (or the first few) runs segment by segment, as the eager executor would. The next is recorded: each run of
 // neighbouring capturable segments becomes one piece of recorded work (a CUDA graph), which then serves every later step of
 // the key with one call. What cannot be recorded (an operator that waits for the device, too little memory) stays eager, and
 // the reason is told once.
@@ -40,14 +40,16 @@ class GraphExecutor final : public StepExecutor {
   /// Keys that are recorded at most; steps of further ones stay eager.
   static constexpr std::size_t most_keys = 32;
 
-  /// `note` gets the reason why steps of a key are not recorded. Both callbacks may be empty.
+  /// `note` gets the reason why steps of a key are not recorded. Both callbacks may be empty. `eager_steps`: of a key, before
+  /// it is recorded; at least 1.
   GraphExecutor(std::unique_ptr<WorkRecorder> recorder, std::function<void(const std::string&)> note,
-                SegmentHook hook = {});
+                SegmentHook hook = {}, int eager_steps = 1);
   Status run(const StepProgram& program, const std::string& key) override;
 
  private:
   struct Entry {
     enum class State { seen, recorded, refused } state = State::seen;
+    int steps = 0;                                    ///< that ran
     std::vector<std::unique_ptr<RecordedWork>> works; ///< one for each run of capturable segments
   };
   Status run_segments(const StepProgram& program, std::size_t begin, std::size_t end);
@@ -57,6 +59,7 @@ class GraphExecutor final : public StepExecutor {
   std::unique_ptr<WorkRecorder> recorder_;
   std::function<void(const std::string&)> note_;
   SegmentHook hook_;
+  int eager_steps_;
   std::map<std::string, Entry> entries_;
   std::string last_reason_;
 };

@@ -36,7 +36,7 @@ std::unique_ptr<train::StepExecutor> make_executor(const EngineSettings& setting
       note("the run has several ranks, and collectives are not recorded yet");
     } else if (auto recorder = train::open_cuda_recorder(); recorder.ok()) {
       return std::make_unique<train::GraphExecutor>(std::move(recorder).value(), settings.graph_note,
-                                                    settings.segment_hook);
+                                                    settings.segment_hook, settings.eager_steps);
     } else {
       note(recorder.error().render());
     }

@@ -1,6 +1,7 @@
 // The binding: tensors to launchers. One class, a file for each family of operators.
 #pragma once
 
+#include <ATen/record_function.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include "launch.hpp"
@@ -16,6 +17,9 @@ class Kernels final : public ops::GpuKernels {
                          const at::Tensor& addend, const at::Tensor& dx, const at::Tensor& dweight,
                          bool accumulate) const override;
 };
+
+/// First in every method: shows a profiler the call and its tensors; `conclave profile` reckons bytes from them.
+#define CONCLAVE_KERNEL(name, ...) RECORD_FUNCTION("conclave::" name, std::vector<c10::IValue>({__VA_ARGS__}))
 
 /// Throws c10::Error for another type.
 Type type_of(const at::Tensor& x);

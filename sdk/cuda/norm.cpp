@@ -10,6 +10,7 @@ namespace conclave::cuda {
 
 void Kernels::rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, const at::Tensor& y,
                        const at::Tensor& scale) const {
+  CONCLAVE_KERNEL("rms_norm", x, weight, y, scale);
   const RmsNormShape shape{type_of(x), x.numel() / x.size(-1), x.size(-1)};
   if (shape.rows == 0) return;
   cuda::rms_norm(shape, data(x), floats(weight), static_cast<float>(eps), mutable_data(y), mutable_floats(scale),
@@ -20,6 +21,7 @@ void Kernels::rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps
 void Kernels::rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                                 const at::Tensor& scale, const at::Tensor& addend, const at::Tensor& dx,
                                 const at::Tensor& dweight, bool accumulate) const {
+  CONCLAVE_KERNEL("rms_norm_backward", dy, x, weight, scale, addend, dx, dweight);
   const RmsNormShape shape{type_of(x), x.numel() / x.size(-1), x.size(-1)};
   if (shape.rows == 0) {
     if (dweight.defined() && !accumulate) dweight.zero_();

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shlex
 import subprocess
+import unittest
 
 from harness import CONCLAVE, ConclaveTest, TINY
 
@@ -108,6 +109,11 @@ class Verbs(ConclaveTest):
         # Two micro-batches for four data ranks: the model is split.
         self.assertIn("\n  4 ranks: pipeline 1 x data 2 x tensor 2, experts over 1\n", self.verb(*check, "4"))
         self.assertIn("parallel: no layout of 7 ranks suits the experiment (pipeline 1 x data 7 ", self.verb(*check, "7", code=2))
+
+    @unittest.skipIf(pathlib.Path("/dev/nvidiactl").exists(), "this machine has a GPU")
+    def test_profile_needs_a_gpu(self):
+        said = self.verb("profile", TINY, "--set", f"vars.text={self.shared}/text", code=3)
+        self.assertIn("no NVIDIA driver on this machine", said)
 
     def test_the_scale_ladder_fits_where_it_says(self):
         said = self.verb("check", EXPERIMENTS / "moe-10b.yaml")
