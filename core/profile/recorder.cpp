@@ -30,6 +30,9 @@ double best_seconds(at::Device device, int repetitions, const std::function<void
   return best;
 }
 
+/// Of the kinds of events (kineto/ActivityType.h) copies, fills and kernels; not annotations and the profiler's own overhead.
+bool is_work(std::uint8_t kind) { return kind >= 3 && kind <= 5; }
+
 } // namespace
 
 Result<Recording> record(at::Device device, const std::filesystem::path& trace, const std::function<Status()>& body) {
@@ -54,7 +57,7 @@ Result<Recording> record(at::Device device, const std::filesystem::path& trace, 
     recording.calls.push_back(std::move(call));
   }
   for (const profiler::KinetoEvent& event : result->events()) {
-    if (event.deviceType() != c10::DeviceType::CUDA || event.isHiddenEvent()) continue;
+    if (event.deviceType() != c10::DeviceType::CUDA || !is_work(event.activityType())) continue;
     Span span{event.name(), static_cast<double>(event.startNs()) / 1e3, static_cast<double>(event.endNs()) / 1e3, -1};
     if (const auto call = calls.find(event.linkedCorrelationId()); call != calls.end()) span.call = call->second;
     recording.spans.push_back(std::move(span));

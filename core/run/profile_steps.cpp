@@ -73,6 +73,9 @@ Result<StepProfile> profile_steps(StepEngine& engine, data::Loader& loader, cons
   CONCLAVE_ASSIGN(result.graph_seconds, steps.run(request.steps));
   result.tokens = steps.tokens;
   result.fullest = fullest_expert(steps.last);
+  if (!steps.last.applied)
+    result.skipped = "the last step changed nothing, so the update is not in these times: its gradient norm was " +
+                     std::to_string(steps.last.grad_norm);
   result.ceilings = profile::measure_ceilings(gpu);
   return result;
 }
@@ -96,6 +99,7 @@ std::string render(const StepProfile& profile, const std::string& device, double
                   profile.fullest);
     text += line;
   }
+  if (!profile.skipped.empty()) text += "warning: " + profile.skipped + "\n";
   return text;
 }
 
@@ -107,6 +111,7 @@ std::string to_json(const StepProfile& profile, const std::string& device, doubl
   json["eager_seconds"] = profile.eager_seconds;
   json["graph_seconds"] = profile.graph_seconds;
   json["fullest_expert"] = profile.fullest;
+  json["applied"] = profile.skipped.empty();
   return json.dump(2) + "\n";
 }
 

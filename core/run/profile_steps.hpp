@@ -15,6 +15,7 @@ struct StepProfile {
   double eager_seconds = 0; ///< median of the timed steps
   double graph_seconds = 0; ///< likewise, as CUDA graphs; 0: there are none
   double fullest = 0;       ///< the fullest expert's tokens over the mean, averaged over layers; 0: no experts
+  std::string skipped;      ///< why the last step changed nothing; "": it was applied
   profile::Table table;
   profile::Ceilings ceilings;
 };

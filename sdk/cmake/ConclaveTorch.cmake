@@ -15,6 +15,7 @@
 # Out: CONCLAVE_TORCH_VERSION (2.11.0+cu130)  CONCLAVE_TORCH_GIT_HASH  CONCLAVE_TORCH_CUDA_VERSION (13.0; empty: none)
 #      CONCLAVE_TORCH_LIB_DIR  CONCLAVE_TORCH_CUDA_INCLUDE_DIR  CONCLAVE_TORCH_NVIDIA_DIR (the nvidia wheels' folder)
 #      CONCLAVE_NVCC (nvcc of this machine or of tools/bootstrap --nvcc; empty: none)
+#      CONCLAVE_CUTLASS_INCLUDE_DIR (headers of CUTLASS; -NOTFOUND: none)
 
 # Targets are global, variables belong to whoever includes this: so only the targets are guarded.
 if(NOT CONCLAVE_TORCH_DIR)
@@ -82,6 +83,11 @@ if(CONCLAVE_NVCC)
 else()
   set(CONCLAVE_NVCC "")
 endif()
+
+# CUTLASS's headers, from tools/bootstrap or of the machine; empty: none.
+find_path(CONCLAVE_CUTLASS_INCLUDE_DIR cutlass/version.h
+  HINTS "${CONCLAVE_TORCH_DIR}/../cutlass_library/source/include" "${_conclave_home}/.deps/torch/cutlass_library/source/include")
+mark_as_advanced(CONCLAVE_CUTLASS_INCLUDE_DIR)
 
 if(NOT TARGET conclave::torch_cpu)
   set(_conclave_stage "${CMAKE_BINARY_DIR}/torch-include")

@@ -44,13 +44,34 @@ union Vector {
   __device__ Vector() {}
 };
 
-/// `index` counts vectors. Data that is read once leaves the caches to others.
+/// `index` counts vectors. Loads that wait for memory are kept packed: numbers take the registers of more of them.
 template <class T>
-__device__ inline void load(const T* from, std::int64_t index, float (&to)[per_vector<T>]) {
+__device__ inline Vector<T> fetch(const T* from, std::int64_t index) {
   Vector<T> v;
   v.bits = reinterpret_cast<const uint4*>(from)[index];
+  return v;
+}
+
+template <class T>
+__device__ inline void unpack(const Vector<T>& v, float (&to)[per_vector<T>]) {
 #pragma unroll
   for (int i = 0; i < per_vector<T>; ++i) to[i] = to_float(v.values[i]);
+}
+
+template <class T>
+__device__ inline void load(const T* from, std::int64_t index, float (&to)[per_vector<T>]) {
+  unpack(fetch(from, index), to);
+}
+
+/// n fp32 numbers that stand beside the `index`th vector of n: weights, tables.
+template <int n>
+__device__ inline void load_floats(const float* from, std::int64_t index, float (&to)[n]) {
+  static_assert(n % 4 == 0);
+#pragma unroll
+  for (int i = 0; i < n; i += 4) {
+    const float4 four = reinterpret_cast<const float4*>(from + index * n)[i / 4];
+    to[i] = four.x, to[i + 1] = four.y, to[i + 2] = four.z, to[i + 3] = four.w;
+  }
 }
 
 template <class T>
@@ -61,9 +82,10 @@ __device__ inline void store(T* to, std::int64_t index, const float (&from)[per_
   reinterpret_cast<uint4*>(to)[index] = v.bits;
 }
 
-__device__ inline float warp_sum(float x) {
+/// Over each `lanes` lanes (a power of 2) that stand together.
+__device__ inline float warp_sum(float x, int lanes = warp) {
 #pragma unroll
-  for (int distance = warp / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+  for (int distance = lanes / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
   return x;
 }
 

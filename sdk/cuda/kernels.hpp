@@ -16,6 +16,12 @@ class Kernels final : public ops::GpuKernels {
   void rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& scale,
                          const at::Tensor& addend, const at::Tensor& dx, const at::Tensor& dweight,
                          bool accumulate) const override;
+
+  [[nodiscard]] bool has_grouped() const override;
+  void grouped_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& ends, bool transposed,
+                       const at::Tensor& y) const override;
+  void grouped_weight_gradient(const at::Tensor& left, const at::Tensor& right, const at::Tensor& ends,
+                               const at::Tensor& out, bool accumulate) const override;
 };
 
 /// First in every method: shows a profiler the call and its tensors; `conclave profile` reckons bytes from them.

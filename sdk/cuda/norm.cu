@@ -1,6 +1,7 @@
 // rms_norm: a block for each row forward; blocks that walk over rows backward, keeping the weight's gradient in registers.
 //
-// Bytes that must move, for rows of D numbers of b bytes: forward 2 D b, backward 3 D b (4 D b with an addend).
+// Bytes that must move, for rows of D numbers of b bytes: forward 2 D b, backward 3 D b (4 D b with an addend). The weight comes
+// from the caches; backward adds 4 D for each block, written and read once.
 
 #include "dispatch.cuh"
 #include "norm.hpp"
@@ -10,6 +11,8 @@ namespace {
 
 /// Vectors of a row that one thread holds in registers, at most.
 constexpr int held = 4;
+/// Of a block, at most: leaves each thread the registers that the backward pass wants.
+constexpr int most_threads = 512;
 
 int threads_for(std::int64_t vectors) {
   const std::int64_t threads = (vectors + held - 1) / held;
@@ -17,22 +20,28 @@ int threads_for(std::int64_t vectors) {
 }
 
 template <class T>
-__global__ void forward(const T* x, const float* weight, std::int64_t width, float eps, T* y, float* scale) {
+__global__ void __launch_bounds__(most_threads)
+    forward(const T* x, const float* weight, std::int64_t width, float eps, T* y, float* scale) {
   constexpr int n = per_vector<T>;
   __shared__ float scratch[33];
   const std::int64_t row = blockIdx.x;
   const int vectors = static_cast<int>(width / n);
   x += row * width;
   y += row * width;
-  float values[held][n];
-  float sum = 0;
+  Vector<T> packed[held];
+#pragma unroll
+  for (int i = 0; i < held; ++i) {
+    const int v = static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x);
+    if (v < vectors) packed[i] = fetch(x, v);
+  }
+  float value[n], w[n], sum = 0;
 #pragma unroll
   for (int i = 0; i < held; ++i) {
     const int v = static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x);
     if (v >= vectors) break;
-    load(x, v, values[i]);
+    unpack(packed[i], value);
 #pragma unroll
-    for (int j = 0; j < n; ++j) sum += values[i][j] * values[i][j];
+    for (int j = 0; j < n; ++j) sum += value[j] * value[j];
   }
   const float s = rsqrtf(block_sum(sum, scratch) / static_cast<float>(width) + eps);
   if (threadIdx.x == 0) scale[row] = s;
@@ -40,42 +49,46 @@ __global__ void forward(const T* x, const float* weight, std::int64_t width, flo
   for (int i = 0; i < held; ++i) {
     const int v = static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x);
     if (v >= vectors) break;
+    unpack(packed[i], value);
+    load_floats(weight, v, w);
 #pragma unroll
-    for (int j = 0; j < n; ++j) values[i][j] *= s * weight[v * n + j];
-    store(y, v, values[i]);
+    for (int j = 0; j < n; ++j) value[j] *= s * w[j];
+    store(y, v, value);
   }
 }
 
 /// dx = scale (dy w) - x scale^3 mean(dy w x) + addend.
 template <class T, bool has_addend, bool has_weight_gradient>
-__global__ void backward(const T* dy, const T* x, const float* weight, const float* scale, const T* addend,
-                         std::int64_t rows, std::int64_t width, T* dx, float* partial) {
+__global__ void __launch_bounds__(most_threads)
+    backward(const T* dy, const T* x, const float* weight, const float* scale, const T* addend, std::int64_t rows,
+             std::int64_t width, T* dx, float* partial) {
   constexpr int n = per_vector<T>;
   __shared__ float scratch[33];
   const int vectors = static_cast<int>(width / n);
-  float w[held][n], dw[held][n] = {};
-#pragma unroll
-  for (int i = 0; i < held; ++i) {
-    const int v = static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x);
-#pragma unroll
-    for (int j = 0; j < n; ++j) w[i][j] = v < vectors ? weight[v * n + j] : 0.0F;
-  }
+  float dw[held][n] = {};
   for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    float g[held][n], value[held][n], added[held][n];
-    const float s = scale[row];
-    float sum = 0;
+    Vector<T> packed_g[held], packed_x[held], packed_a[has_addend ? held : 1];
 #pragma unroll
     for (int i = 0; i < held; ++i) {
       const int v = static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x);
       if (v >= vectors) break;
-      load(dy + row * width, v, g[i]);
-      load(x + row * width, v, value[i]);
-      if constexpr (has_addend) load(addend + row * width, v, added[i]);
+      packed_g[i] = fetch(dy + row * width, v);
+      packed_x[i] = fetch(x + row * width, v);
+      if constexpr (has_addend) packed_a[i] = fetch(addend + row * width, v);
+    }
+    const float s = scale[row];
+    float g[n], value[n], w[n], sum = 0;
+#pragma unroll
+    for (int i = 0; i < held; ++i) {
+      const int v = static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x);
+      if (v >= vectors) break;
+      unpack(packed_g[i], g);
+      unpack(packed_x[i], value);
+      load_floats(weight, v, w);
 #pragma unroll
       for (int j = 0; j < n; ++j) {
-        if constexpr (has_weight_gradient) dw[i][j] += g[i][j] * value[i][j] * s;
-        g[i][j] *= w[i][j];
-        sum += g[i][j] * value[i][j];
+        if constexpr (has_weight_gradient) dw[i][j] += g[j] * value[j] * s;
+        sum += g[j] * w[j] * value[j];
       }
     }
     const float shift = block_sum(sum, scratch) / static_cast<float>(width) * s * s * s;
@@ -83,12 +96,17 @@ __global__ void backward(const T* dy, const T* x, const float* weight, const flo
     for (int i = 0; i < held; ++i) {
       const int v = static_cast<int>(threadIdx.x) + i * static_cast<int>(blockDim.x);
       if (v >= vectors) break;
+      unpack(packed_g[i], g);
+      unpack(packed_x[i], value);
+      load_floats(weight, v, w);
 #pragma unroll
-      for (int j = 0; j < n; ++j) {
-        g[i][j] = g[i][j] * s - value[i][j] * shift;
-        if constexpr (has_addend) g[i][j] += added[i][j];
+      for (int j = 0; j < n; ++j) g[j] = g[j] * w[j] * s - value[j] * shift;
+      if constexpr (has_addend) {
+        unpack(packed_a[i], value);
+#pragma unroll
+        for (int j = 0; j < n; ++j) g[j] += value[j];
       }
-      store(dx + row * width, v, g[i]);
+      store(dx + row * width, v, g);
     }
   }
   if constexpr (has_weight_gradient) {
@@ -102,18 +120,21 @@ __global__ void backward(const T* dy, const T* x, const float* weight, const flo
   }
 }
 
-/// 32 columns and 8 rows at a time.
+/// A warp's width of columns; each warp takes every 32nd row, several at a time.
 __global__ void add_rows(const float* in, std::int64_t rows, std::int64_t columns, float* out, bool accumulate) {
-  __shared__ float parts[8][warp];
-  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * warp + threadIdx.x;
+  __shared__ float parts[warp][warp + 1];
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * warp, column = first + threadIdx.x;
   float sum = 0;
-  if (column < columns)
-    for (std::int64_t row = threadIdx.y; row < rows; row += 8) sum += in[row * columns + column];
+  if (column < columns) {
+#pragma unroll 8
+    for (std::int64_t row = threadIdx.y; row < rows; row += warp) sum += in[row * columns + column];
+  }
   parts[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
-  if (threadIdx.y != 0 || column >= columns) return;
-  for (int i = 1; i < 8; ++i) sum += parts[i][threadIdx.x];
-  out[column] = accumulate ? out[column] + sum : sum;
+  // Now each warp adds up a column.
+  const std::int64_t mine = first + threadIdx.y;
+  sum = warp_sum(parts[threadIdx.x][threadIdx.y]);
+  if (threadIdx.x == 0 && mine < columns) out[mine] = accumulate ? out[mine] + sum : sum;
 }
 
 } // namespace
@@ -128,8 +149,8 @@ void rms_norm(const RmsNormShape& shape, const void* x, const float* weight, flo
 }
 
 std::int64_t rms_norm_partial_rows(const RmsNormShape& shape) {
-  // As many blocks as run at once when each has 64 threads of 160 registers.
-  const std::int64_t blocks = static_cast<std::int64_t>(multiprocessors()) * 6;
+  // As many blocks as run at once when each has 64 threads of 128 registers.
+  const std::int64_t blocks = static_cast<std::int64_t>(multiprocessors()) * 8;
   return shape.rows < blocks ? shape.rows : blocks;
 }
 
@@ -154,8 +175,8 @@ void rms_norm_backward(const RmsNormShape& shape, const void* dy, const void* x,
 
 void sum_rows(const float* in, std::int64_t rows, std::int64_t columns, float* out, bool accumulate,
               cudaStream_t stream) {
-  add_rows<<<static_cast<unsigned>((columns + warp - 1) / warp), dim3(warp, 8), 0, stream>>>(in, rows, columns, out,
-                                                                                             accumulate);
+  add_rows<<<static_cast<unsigned>((columns + warp - 1) / warp), dim3(warp, warp), 0, stream>>>(in, rows, columns, out,
+                                                                                                accumulate);
 }
 
 } // namespace conclave::cuda

@@ -31,6 +31,19 @@ class GpuKernels {
   virtual void rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                                  const at::Tensor& scale, const at::Tensor& addend, const at::Tensor& dx,
                                  const at::Tensor& dweight, bool accumulate) const = 0;
+
+  // grouped products ------------------------------------------------------------------------------------------------
+
+  /// False: built without CUTLASS, and the two below throw.
+  [[nodiscard]] virtual bool has_grouped() const = 0;
+  /// For rows of group g, ends[g - 1] <= row < ends[g]: y [R, N] = x [R, K] times weight[g]^T, weight [G, N, K], when
+  /// `transposed`; else times weight[g], weight [G, K, N]. bf16 or fp16, one type; K and N multiples of 8; ends [G] int32. Rows from
+  /// ends[G - 1] on are not written.
+  virtual void grouped_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& ends, bool transposed,
+                               const at::Tensor& y) const = 0;
+  /// out [G, M, N] fp32 = left^T right over each group's rows, left [R, M], right [R, N]; added to out when `accumulate`.
+  virtual void grouped_weight_gradient(const at::Tensor& left, const at::Tensor& right, const at::Tensor& ends,
+                                       const at::Tensor& out, bool accumulate) const = 0;
 };
 
 /// Null where there is no GPU in use or no library.
