@@ -36,6 +36,7 @@
 #include "launch/device.hpp"
 #include "train/buffer_storage.hpp"
 #include "train/gradient_adapter.hpp"
+#include "train/graph_executor.hpp"
 #include "train/storage.hpp"
 
 namespace {
@@ -165,14 +166,28 @@ int main(int argc, char** argv) {
     }
     torch::autograd::backward(roots, seeds);
   };
-  const double seconds = median_seconds(device, step);
-  const double tokens = static_cast<double>(rows * length) / seconds;
-  const double flops = 3 * summary.forward_flops_per_token * tokens;
-  std::printf(
-      "R1 forward+backward, bf16, batch %lld x %lld%s: %.1f ms, %.0f tokens/s, %.1f TFLOP/s (%.2f GFLOP a token), %.1f "
-      "%% of the ceiling\n",
-      static_cast<long long>(rows), static_cast<long long>(length), recompute ? ", recompute" : "", 1e3 * seconds,
-      tokens, flops / 1e12, 3 * summary.forward_flops_per_token / 1e9, 100 * flops / ceiling);
+  const auto say = [&](const char* how, double seconds) {
+    const double tokens = static_cast<double>(rows * length) / seconds;
+    const double flops = 3 * summary.forward_flops_per_token * tokens;
+    std::printf(
+        "R1 forward+backward, bf16, batch %lld x %lld%s, %s: %.1f ms, %.0f tokens/s, %.1f TFLOP/s (%.2f GFLOP a "
+        "token), %.1f %% of the ceiling\n",
+        static_cast<long long>(rows), static_cast<long long>(length), recompute ? ", recompute" : "", how,
+        1e3 * seconds, tokens, flops / 1e12, 3 * summary.forward_flops_per_token / 1e9, 100 * flops / ceiling);
+    std::fflush(stdout);
+  };
+  say("kernel by kernel", median_seconds(device, step));
+  {
+    const auto recorder = need(train::open_cuda_recorder());
+    const auto graph = recorder->record([&]() -> Status {
+      step();
+      return {};
+    });
+    if (graph.ok())
+      say("CUDA graph", median_seconds(device, [&] { (*graph)->replay(); }));
+    else
+      std::printf("no CUDA graph: %s\n", graph.error().render().c_str());
+  }
   if (argc > 6) {
     namespace profiler = torch::autograd::profiler;
     const profiler::ProfilerConfig config(profiler::ProfilerState::KINETO);

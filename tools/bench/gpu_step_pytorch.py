@@ -152,8 +152,12 @@ def main():
         for mode in ("keep", "recompute"):
             done = subprocess.run([args.bench, args.model, str(batch), str(args.length), mode], capture_output=True, text=True)
             if done.returncode == 0:
-                print(done.stdout.splitlines()[-1], flush=True)
-                line(f"conclave, {mode}", float(done.stdout.split(" ms,")[0].split()[-1]) / 1e3)
+                for said in done.stdout.splitlines():
+                    if said.startswith("R1"):
+                        how = "CUDA graph" if "CUDA graph" in said else "kernel by kernel"
+                        line(f"conclave, {mode}, {how}", float(said.split(" ms,")[0].split()[-1]) / 1e3)
+                    elif said.startswith("no CUDA graph"):
+                        print(said, flush=True)
             else:
                 print(f"R1 batch {batch} x {args.length}: conclave, {mode}: {(done.stderr or done.stdout).strip().splitlines()[-1:]}", flush=True)
 
