@@ -52,6 +52,8 @@ double flops_of(const Call& call) {
   const std::string_view name = call.name;
   if (name == "aten::mm" || name == "aten::bmm") return product(shape_of(call, 0), shape_of(call, 1));
   if (name == "aten::addmm" || name == "aten::baddbmm") return product(shape_of(call, 1), shape_of(call, 2));
+  if (name == "conclave::grouped_product") return grouped(shape_of(call, 0), shape_of(call, 3)); // x, weight, ends, y
+  if (name == "conclave::grouped_weight_gradient") return grouped(shape_of(call, 0), shape_of(call, 1));
   if (name == "aten::_grouped_mm") return grouped(shape_of(call, 0), shape_of(call, 1));
   if (!name.starts_with("aten::_") || name.find("attention") == std::string_view::npos) return 0;
   const bool backward =

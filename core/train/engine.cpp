@@ -112,6 +112,7 @@ Status Engine::describe_and_allocate() {
     buffers_.push_back(std::make_unique<BufferStorage>(description, device_));
   parameters_->allocate_states(traits->states);
   segments_ = parameters_->segments(traits->elementwise);
+  optimizer_rounds_ = traits->writes_values;
   return {};
 }
 
@@ -271,7 +272,7 @@ Status Engine::update() {
   scalars.gate = &gate;
   CONCLAVE_RETURN_IF_ERROR(
       guard(parts_.optimizer_id.c_str(), "step", [&] { parts_.optimizer->step(segments_, scalars); }));
-  parameters_->publish_masters();
+  parameters_->publish_masters(optimizer_rounds_);
   for (const auto& stage : runner_->stages())
     CONCLAVE_RETURN_IF_ERROR(guard(parts_.model_id.c_str(), "update_buffers", [&] { stage->update_buffers(gate); }));
   scaler_->update(gate.found_inf);

@@ -87,6 +87,7 @@ class Engine final : public StepEngine {
   std::unique_ptr<StepMetrics> metrics_;
   std::unique_ptr<StepSums> sums_;
   std::vector<Segment> segments_;
+  bool optimizer_rounds_ = false; ///< OptimizerTraits::writes_values
 
   // Persistent device scalars, written once a step: learning rate, 1 / loss tokens, 1 / sequences, the wish to stop.
   at::Tensor inputs_;

@@ -229,16 +229,25 @@ void ParameterStorage::allocate_states(const std::vector<std::string>& names) {
   }
 }
 
-void ParameterStorage::publish_masters() {
+void ParameterStorage::publish_masters(bool rounded) {
   std::vector<Work> gathering;
   for (FlatGroup& group : groups_) {
     const at::Tensor held = group.value.narrow(0, group.held.begin, group.held.size());
-    if (held.scalar_type() != group.master.scalar_type()) held.copy_(group.master);
+    if (!rounded && held.scalar_type() != group.master.scalar_type()) held.copy_(group.master);
     if (group.ranks != nullptr && group.held.size() < group.value.numel())
       gathering.push_back(group.ranks->all_gather(group.value, held));
   }
   for (Work& work : gathering) work.wait();
 }
+
+namespace {
+
+/// For Segment::value.
+at::Tensor rounded_copy(const at::Tensor& value, const at::Tensor& master) {
+  return value.scalar_type() != master.scalar_type() ? value : at::Tensor();
+}
+
+} // namespace
 
 const ParameterSlot* ParameterStorage::find(const std::string& name) const {
   const auto found = index_.find(name);
@@ -250,10 +259,12 @@ std::vector<Segment> ParameterStorage::segments(bool elementwise) const {
   if (elementwise) {
     for (const FlatGroup& group : groups_)
       segments.push_back({group.decay, nullptr, 0, group.master,
-                          group.gradient.narrow(0, group.held.begin, group.held.size()), group.states});
+                          group.gradient.narrow(0, group.held.begin, group.held.size()), group.states,
+                          rounded_copy(group.value.narrow(0, group.held.begin, group.held.size()), group.master)});
   } else {
     for (const ParameterSlot& slot : slots_)
-      segments.push_back({slot.spec->decay, slot.spec, 0, slot.master, slot.sink.gradient, slot.states});
+      segments.push_back({slot.spec->decay, slot.spec, 0, slot.master, slot.sink.gradient, slot.states,
+                          rounded_copy(slot.value.detach(), slot.master)});
   }
   return segments;
 }

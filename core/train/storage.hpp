@@ -96,9 +96,9 @@ class ParameterStorage {
   /// Adds one zeroed tensor per group for each name. Called once.
   void allocate_states(const std::vector<std::string>& names);
 
-  /// After masters changed: every rank's values. Starts with this rank's part and gathers the others'. No host sync.
-  /// Collective.
-  void publish_masters();
+  /// After masters changed: every rank's values. Starts with this rank's part, which is rounded from the masters unless
+  /// `rounded` says that it has been, and gathers the others'. No host sync. Collective.
+  void publish_masters(bool rounded = false);
 
   [[nodiscard]] std::deque<ParameterSlot>& slots() noexcept { return slots_; } ///< order of the descriptions
   [[nodiscard]] const std::deque<ParameterSlot>& slots() const noexcept { return slots_; }

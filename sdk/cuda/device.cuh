@@ -82,10 +82,13 @@ __device__ inline void store(T* to, std::int64_t index, const float (&from)[per_
   reinterpret_cast<uint4*>(to)[index] = v.bits;
 }
 
-/// Over each `lanes` lanes (a power of 2) that stand together.
+/// Over each `lanes` lanes (a power of 2) that stand together; without a branch, so that several sums overlap.
 __device__ inline float warp_sum(float x, int lanes = warp) {
 #pragma unroll
-  for (int distance = lanes / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+  for (int distance = warp / 2; distance > 0; distance /= 2) {
+    const float other = __shfl_xor_sync(0xffffffffu, x, distance);
+    x += distance < lanes ? other : 0.0F;
+  }
   return x;
 }
 

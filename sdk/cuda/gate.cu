@@ -112,9 +112,8 @@ unsigned blocks_of(const HeadGateShape& shape, int lanes) {
 void head_gate(const HeadGateShape& shape, const void* x, const void* logits, void* y, cudaStream_t stream) {
   dispatch(shape.type, [&]<class T>(T) {
     const int lanes = lanes_of(shape.width / per_vector<T>);
-    forward<T><<<blocks_of(shape, lanes), warps * warp, 0, stream>>>(static_cast<const T*>(x),
-                                                                     static_cast<const T*>(logits), shape.rows,
-                                                                     shape.width, lanes, static_cast<T*>(y));
+    forward<T><<<blocks_of(shape, lanes), warps * warp, 0, stream>>>(
+        static_cast<const T*>(x), static_cast<const T*>(logits), shape.rows, shape.width, lanes, static_cast<T*>(y));
   });
 }
 

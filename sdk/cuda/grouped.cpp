@@ -27,6 +27,9 @@ at::Tensor scratch_for(const GroupedShape& shape, const at::Tensor& like) {
 } // namespace
 
 bool Kernels::has_grouped() const { return true; }
+bool Kernels::prefers_grouped_product(at::ScalarType type) const {
+  return type == at::kHalf || (type == at::kBFloat16 && !has_wgmma());
+}
 
 void Kernels::grouped_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& ends, bool transposed,
                               const at::Tensor& y) const {
@@ -56,6 +59,7 @@ void Kernels::grouped_weight_gradient(const at::Tensor& left, const at::Tensor& 
 #else
 
 bool Kernels::has_grouped() const { return false; }
+bool Kernels::prefers_grouped_product(at::ScalarType) const { return false; }
 void Kernels::grouped_product(const at::Tensor&, const at::Tensor&, const at::Tensor&, bool, const at::Tensor&) const {
   TORCH_CHECK(false, "built without CUTLASS");
 }

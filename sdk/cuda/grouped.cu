@@ -55,15 +55,6 @@ void run(const GroupedOperands& operands, const std::int32_t* ends, std::int64_t
   if (gemm.initialize(arguments, nullptr, stream) == cutlass::Status::kSuccess) gemm.run(stream);
 }
 
-/// Hopper, unless the environment asks for what an A100 would run: so that it can be tested where there is no A100.
-bool hopper() {
-  static const bool forced = std::getenv("CONCLAVE_SM80_KERNELS") != nullptr;
-  int device = 0, major = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  return !forced && major == 9;
-}
-
 template <class Element>
 void product(const GroupedShape& s, const GroupedOperands& operands, const std::int32_t* ends, bool transposed,
              void* scratch, cudaStream_t stream) {
@@ -84,6 +75,14 @@ constexpr std::int64_t element_bytes = 2;
 
 } // namespace
 
+bool has_wgmma() {
+  static const bool forced = std::getenv("CONCLAVE_SM80_KERNELS") != nullptr;
+  int device = 0, major = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  return !forced && major == 9;
+}
+
 std::int64_t grouped_scratch_bytes(std::int64_t groups) {
   // Hopper's kernels keep descriptors of three tensors for each multiprocessor behind the list.
   return grouped_list_bytes(groups, sizeof(Problem)) + static_cast<std::int64_t>(multiprocessors()) * 1024 + 4096;
@@ -103,7 +102,7 @@ void grouped_product(const GroupedShape& s, const void* x, const void* weight, c
   o.ldc = s.columns;
   o.n = static_cast<int>(s.columns);
   o.k = static_cast<int>(s.inner);
-  if (hopper() && grouped_product_sm90(s, o, ends, transposed, scratch, grouped_scratch_bytes(s.groups), stream))
+  if (has_wgmma() && grouped_product_sm90(s, o, ends, transposed, scratch, grouped_scratch_bytes(s.groups), stream))
     return;
   if (s.type == Type::fp16)
     product<cutlass::half_t>(s, o, ends, transposed, scratch, stream);
@@ -124,7 +123,7 @@ void grouped_weight_gradient(const GroupedShape& s, const void* left, const void
   o.ldb = o.ldc = s.columns;
   o.m = static_cast<int>(s.inner);
   o.n = static_cast<int>(s.columns);
-  if (hopper() &&
+  if (has_wgmma() &&
       grouped_weight_gradient_sm90(s, o, ends, accumulate, scratch, grouped_scratch_bytes(s.groups), stream))
     return;
   if (s.type == Type::fp16)

@@ -14,6 +14,10 @@ struct GroupedShape {
   std::int64_t rows, groups, columns, inner;
 };
 
+/// The current device is a Hopper, and the environment does not ask for what an A100 would run (CONCLAVE_SM80_KERNELS), so that
+/// it can be tested where there is no A100.
+bool has_wgmma();
+
 /// Bytes of `scratch` that each call below wants, aligned to 256.
 std::int64_t grouped_scratch_bytes(std::int64_t groups);
 

@@ -17,7 +17,32 @@ class Kernels final : public ops::GpuKernels {
                          const at::Tensor& addend, const at::Tensor& dx, const at::Tensor& dweight,
                          bool accumulate) const override;
 
+  // split_rotary, head_gate ---
+  void split_rotary(const at::Tensor& qkv, const RotaryInputs& in, const at::Tensor& query, const at::Tensor& key,
+                    const at::Tensor& value) const override;
+  void split_rotary_backward(const at::Tensor& dquery, const at::Tensor& dkey, const at::Tensor& dvalue,
+                             const at::Tensor& qkv, const RotaryInputs& in, const at::Tensor& dqkv,
+                             const WeightGradient& dquery_weight, const WeightGradient& dkey_weight) const override;
+  void head_gate(const at::Tensor& x, const at::Tensor& logits, const at::Tensor& y) const override;
+  void head_gate_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& logits, const at::Tensor& dx,
+                          const at::Tensor& dlogits) const override;
+
+  void sort_by_expert(const at::Tensor& experts, const at::Tensor& source, const at::Tensor& position,
+                      const at::Tensor& ends) const override;
+  void gather_rows(const at::Tensor& from, const at::Tensor& source, const at::Tensor& to) const override;
+  void sum_choices(const at::Tensor& from, const at::Tensor& position, const at::Tensor& addend,
+                   const at::Tensor& to) const override;
+  void swiglu(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& y) const override;
+  void swiglu_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weights, const at::Tensor& dx,
+                       const at::Tensor& y, const at::Tensor& dweights) const override;
+
+  void adamw(const AdamWTensors& tensors, const AdamWScalars& scalars,
+             const ops::AdamWCoefficients& coefficients) const override;
+  void fill_normal(const at::Tensor& out, const BoxOf& local, const BoxOf& global, std::array<std::uint32_t, 4> stream,
+                   double scale) const override;
+
   [[nodiscard]] bool has_grouped() const override;
+  [[nodiscard]] bool prefers_grouped_product(at::ScalarType type) const override;
   void grouped_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& ends, bool transposed,
                        const at::Tensor& y) const override;
   void grouped_weight_gradient(const at::Tensor& left, const at::Tensor& right, const at::Tensor& ends,

@@ -1,5 +1,6 @@
-// split_rotary: a warp for each token. Some lanes take a head together, each a vector of its low half and the one of its high
-// half that turns with it; the warp works on several heads side by side, and each lane keeps its cosines and sines for all of them.
+// split_rotary: a warp for a token's queries, keys or values, which are a part of qkv's row and a row of a tensor of their own.
+// Some lanes take a head together, each a vector of its low half and the one of its high half that turns with it; the warp works
+// on several heads side by side, and each lane keeps its cosines, sines and weights for all of them.
 //
 // Bytes that must move, for tokens of N = (heads + 2 kv_heads) head_width numbers of b bytes: 2 N b either way, and the norms'
 // input once more on the way back. Tables and weights come from the caches.
@@ -12,130 +13,180 @@ namespace {
 
 constexpr int warps = 4;
 constexpr int threads = warps * warp;
+/// Blocks with a norm's sums that a multiprocessor runs at once, at least: bounds their registers.
+constexpr int summing_blocks = 4;
 
-/// What a lane does: always the same part of a head, of every `slots`th head.
+/// blockIdx.y: which part of the row. The parts' blocks start in this order, the longest first.
+enum Part : unsigned { queries, keys, values, parts };
+
+/// What a lane does: always the same piece of a head, of every `slots`th head.
+template <class T>
 struct Place {
-  int lane, lanes, slot, slots;
-  bool active; ///< a head's half need not be a power of 2 of vectors
+  int lane, lanes, slot, slots, half; ///< half a head, in vectors
+  bool active;                        ///< lanes are a power of 2, and half a head need not be
 
-  template <class T>
-  __device__ static Place of(const RotaryShape& shape, T /*type*/) {
-    const int vectors = static_cast<int>(shape.head_width) / 2 / per_vector<T>;
-    int lanes = 1;
-    while (lanes < vectors) lanes *= 2;
+  __device__ explicit Place(const RotaryShape& shape) {
+    half = static_cast<int>(shape.head_width) / 2 / per_vector<T>;
+    for (lanes = 1; lanes < half;) lanes *= 2;
     const int in_warp = static_cast<int>(threadIdx.x) % warp;
-    return {in_warp % lanes, lanes, in_warp / lanes, warp / lanes, in_warp % lanes < vectors};
+    lane = in_warp % lanes, slot = in_warp / lanes, slots = warp / lanes;
+    active = lane < half;
   }
 };
 
-/// Both halves of a lane's part of a head.
+/// The heads of this block's part, in both tensors.
+template <class T, class Rows>
+struct Heads {
+  int count;
+  std::int64_t row, offset; ///< of qkv: numbers in a row, and before the part
+  T* own;                   ///< the part's tensor
+  const float* weight;
+
+  __device__ Heads(const RotaryShape& shape, const RotaryInputs& in, const Rows& tensors) {
+    const std::int64_t width = shape.head_width;
+    const bool first = blockIdx.y == queries, second = blockIdx.y == keys;
+    row = (shape.heads + 2 * shape.kv_heads) * width;
+    offset = first ? 0 : (second ? shape.heads : shape.heads + shape.kv_heads) * width;
+    count = static_cast<int>(first ? shape.heads : shape.kv_heads);
+    own = first ? tensors.query : second ? tensors.key : tensors.value;
+    weight = first ? in.query_weight : in.key_weight;
+  }
+};
+
+template <class T>
+struct Tensors {
+  T *query, *key, *value;
+};
+
+/// Both halves of a lane's piece of a head.
 template <class T>
 struct Pairs {
   Vector<T> low, high;
 
-  __device__ void fetch_from(const T* head, const Place& place, int half_vectors) {
+  __device__ void fetch_from(const T* head, const Place<T>& place) {
     low = fetch(head, place.lane);
-    high = fetch(head, half_vectors + place.lane);
+    high = fetch(head, place.half + place.lane);
   }
   __device__ void clear() { low.bits = high.bits = uint4{0, 0, 0, 0}; }
 };
 
-template <class T, int n = per_vector<T>>
-__device__ void store_pairs(T* head, const Place& place, int half_vectors, const float (&low)[n],
-                            const float (&high)[n]) {
-  store(head, place.lane, low);
-  store(head, half_vectors + place.lane, high);
-}
+/// Numbers for a lane's piece of a head, or of what stands beside it.
+template <class T>
+struct Piece {
+  static constexpr int n = per_vector<T>;
+  float low[n] = {}, high[n] = {};
 
-/// The row of the tables for this token; a position that they do not have stops the kernel, as ATen's gather does.
-__device__ std::int64_t table_row(const RotaryShape& shape, const RotaryInputs& in, std::int64_t token) {
-  const std::int64_t position = in.positions[token];
-  if (position < 0 || position >= shape.length) __trap();
-  return position * (shape.head_width / 2);
-}
+  __device__ Piece() {}
+  __device__ explicit Piece(const Pairs<T>& packed) {
+    unpack(packed.low, low);
+    unpack(packed.high, high);
+  }
+  __device__ void load(const float* weight, const Place<T>& place) {
+    load_floats(weight, place.lane, low);
+    load_floats(weight, place.half + place.lane, high);
+  }
+  __device__ void store_to(T* head, const Place<T>& place) const {
+    store(head, place.lane, low);
+    store(head, place.half + place.lane, high);
+  }
+};
+
+/// A token's cosines and sines; a position that the tables do not have stops the kernel, as ATen's gather does.
+template <class T>
+struct Turn {
+  static constexpr int n = per_vector<T>;
+  float cos[n] = {}, sin[n] = {};
+
+  __device__ void load(const RotaryShape& shape, const RotaryInputs& in, std::int64_t position, const Place<T>& place) {
+    if (position < 0 || position >= shape.length) __trap();
+    const std::int64_t row = position * (shape.head_width / 2);
+    if (!place.active) return;
+    load_floats(in.cos + row, place.lane, cos);
+    load_floats(in.sin + row, place.lane, sin);
+  }
+  __device__ void forth(Piece<T>& x) const {
+#pragma unroll
+    for (int j = 0; j < n; ++j) {
+      const float low = x.low[j], high = x.high[j];
+      x.low[j] = low * cos[j] - high * sin[j];
+      x.high[j] = high * cos[j] + low * sin[j];
+    }
+  }
+  __device__ void back(Piece<T>& x) const {
+#pragma unroll
+    for (int j = 0; j < n; ++j) {
+      const float low = x.low[j], high = x.high[j];
+      x.low[j] = low * cos[j] + high * sin[j];
+      x.high[j] = high * cos[j] - low * sin[j];
+    }
+  }
+};
 
 template <class T, bool normed>
 __global__ void __launch_bounds__(threads)
-    forward(const RotaryShape shape, const RotaryInputs in, T* query, T* key, T* value) {
-  constexpr int n = per_vector<T>, at_once = 3;
+    forward(const RotaryShape shape, const RotaryInputs in, const Tensors<T> out) {
+  constexpr int at_once = 2;
   const std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
   if (token >= shape.tokens) return;
-  const Place place = Place::of(shape, T{});
-  const int width = static_cast<int>(shape.head_width), half_vectors = width / 2 / n;
-  const int heads = static_cast<int>(shape.heads), keys = static_cast<int>(shape.kv_heads), all = heads + 2 * keys;
-  const T* row = static_cast<const T*>(in.qkv) + token * all * width;
-  query += token * heads * width;
-  key += token * keys * width;
-  value += token * keys * width;
+  const Place<T> place(shape);
+  const Heads<T, Tensors<T>> heads(shape, in, out);
+  const bool turns = blockIdx.y != values;
+  const int width = static_cast<int>(shape.head_width);
+  const float share = 1.0F / static_cast<float>(width);
+  const T* from = static_cast<const T*>(in.qkv) + token * heads.row + heads.offset;
+  T* to = heads.own + token * heads.count * width;
 
-  float cos[n] = {}, sin[n] = {};
-  const std::int64_t table = table_row(shape, in, token);
-  if (place.active) {
-    load_floats(in.cos + table, place.lane, cos);
-    load_floats(in.sin + table, place.lane, sin);
-  }
-  for (int first = place.slot; first - place.slot < all; first += at_once * place.slots) {
+  Turn<T> turn;
+  Piece<T> weight;
+  for (int first = 0; first < heads.count; first += at_once * place.slots) {
     Pairs<T> packed[at_once];
 #pragma unroll
     for (int u = 0; u < at_once; ++u) {
-      const int head = first + u * place.slots;
+      const int head = first + u * place.slots + place.slot;
       packed[u].clear();
-      if (place.active && head < all) packed[u].fetch_from(row + head * width, place, half_vectors);
+      if (place.active && head < heads.count) packed[u].fetch_from(from + head * width, place);
+    }
+    if (first == 0 && turns) { // after the heads, which need not wait for the position
+      turn.load(shape, in, in.positions[token], place);
+      if (normed && place.active) weight.load(heads.weight, place);
     }
 #pragma unroll
     for (int u = 0; u < at_once; ++u) {
-      const int head = first + u * place.slots;
-      float low[n], high[n];
-      unpack(packed[u].low, low);
-      unpack(packed[u].high, high);
-      float scale = 1;
-      if constexpr (normed) {
-        float sum = 0;
+      const int head = first + u * place.slots + place.slot;
+      Piece<T> x(packed[u]);
+      if (turns) {
+        if constexpr (normed) {
+          float squares = 0;
 #pragma unroll
-        for (int j = 0; j < n; ++j) sum += low[j] * low[j] + high[j] * high[j];
-        scale = rsqrtf(warp_sum(sum, place.lanes) / static_cast<float>(width) + in.eps);
-      }
-      if (!place.active || head >= all) continue;
-      if (head >= heads + keys) {
-        store_pairs(value + (head - heads - keys) * width, place, half_vectors, low, high);
-        continue;
-      }
-      if constexpr (normed) {
-        const float* weight = head < heads ? in.query_weight : in.key_weight;
-        float low_weight[n], high_weight[n];
-        load_floats(weight, place.lane, low_weight);
-        load_floats(weight, half_vectors + place.lane, high_weight);
+          for (int j = 0; j < x.n; ++j) squares += x.low[j] * x.low[j] + x.high[j] * x.high[j];
+          const float scale = rsqrtf(warp_sum(squares, place.lanes) * share + in.eps);
 #pragma unroll
-        for (int j = 0; j < n; ++j) {
-          low[j] *= scale * low_weight[j];
-          high[j] *= scale * high_weight[j];
+          for (int j = 0; j < x.n; ++j) {
+            x.low[j] *= scale * weight.low[j];
+            x.high[j] *= scale * weight.high[j];
+          }
         }
+        turn.forth(x);
       }
-#pragma unroll
-      for (int j = 0; j < n; ++j) {
-        const float x = low[j], y = high[j];
-        low[j] = x * cos[j] - y * sin[j];
-        high[j] = y * cos[j] + x * sin[j];
-      }
-      store_pairs(head < heads ? query + head * width : key + (head - heads) * width, place, half_vectors, low, high);
+      if (place.active && head < heads.count) x.store_to(to + head * width, place);
     }
   }
 }
 
-/// A weight's gradient, [low, high] of a lane's part: added up over the heads side by side, then over the block's warps in order.
-template <int n>
-__device__ void write_partial(const float (&sums)[2][n], const Place& place, int width, float* scratch, float* out) {
-  const int half_vectors = width / 2 / n;
-  __syncthreads();
+/// A weight's gradient, added up over the heads side by side, then over the block's warps in order.
+template <class T>
+__device__ void write_partial(Piece<T> sums, const Place<T>& place, int width, float* out) {
+  extern __shared__ float scratch[]; // [warps, width]
 #pragma unroll
-  for (int part = 0; part < 2; ++part) {
-#pragma unroll
-    for (int j = 0; j < n; ++j) {
-      float sum = sums[part][j];
-      for (int distance = place.lanes; distance < warp; distance *= 2)
-        sum += __shfl_xor_sync(0xffffffffu, sum, distance);
-      if (place.active && place.slot == 0)
-        scratch[threadIdx.x / warp * width + (part * half_vectors + place.lane) * n + j] = sum;
+  for (int j = 0; j < sums.n; ++j) {
+    for (int distance = place.lanes; distance < warp; distance *= 2) {
+      sums.low[j] += __shfl_xor_sync(0xffffffffu, sums.low[j], distance);
+      sums.high[j] += __shfl_xor_sync(0xffffffffu, sums.high[j], distance);
+    }
+    if (place.active && place.slot == 0) {
+      float* row = scratch + threadIdx.x / warp * width + j;
+      row[place.lane * sums.n] = sums.low[j];
+      row[(place.half + place.lane) * sums.n] = sums.high[j];
     }
   }
   __syncthreads();
@@ -148,98 +199,78 @@ __device__ void write_partial(const float (&sums)[2][n], const Place& place, int
 
 /// Turns back; then, with a norm and u the gradient of its output: dx = scale (u w - x scale^2 mean(u w x)).
 template <class T, bool normed>
-__global__ void __launch_bounds__(threads)
-    backward(const RotaryShape shape, const RotaryInputs in, const T* dquery, const T* dkey, const T* dvalue, T* dqkv,
+__global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
+    backward(const RotaryShape shape, const RotaryInputs in, const Tensors<const T> gradients, T* dqkv,
              float* query_partial, float* key_partial) {
-  constexpr int n = per_vector<T>, at_once = normed ? 2 : 3;
-  const Place place = Place::of(shape, T{});
-  const int width = static_cast<int>(shape.head_width), half_vectors = width / 2 / n;
-  const int heads = static_cast<int>(shape.heads), keys = static_cast<int>(shape.kv_heads), all = heads + 2 * keys;
-  float query_sums[2][n] = {}, key_sums[2][n] = {};
+  const Place<T> place(shape);
+  const Heads<const T, Tensors<const T>> heads(shape, in, gradients);
+  const bool turns = blockIdx.y != values;
+  const int width = static_cast<int>(shape.head_width);
+  const float share = 1.0F / static_cast<float>(width);
+  Piece<T> weight, sums;
+  if (normed && turns && place.active) weight.load(heads.weight, place);
 
+  // One step ahead of the heads that are worked on, those that come next are on their way.
+  struct Fetched {
+    Pairs<T> gradient, input;
+    std::int64_t position;
+  };
+  const auto fetch_at = [&](std::int64_t token, int head) {
+    Fetched next;
+    const bool there = token < shape.tokens && head < heads.count && place.active;
+    next.gradient.clear();
+    if (there) next.gradient.fetch_from(heads.own + (token * heads.count + head) * width, place);
+    if constexpr (normed) {
+      next.input.clear();
+      const T* qkv = static_cast<const T*>(in.qkv);
+      if (there && turns) next.input.fetch_from(qkv + token * heads.row + heads.offset + head * width, place);
+    }
+    next.position = token < shape.tokens && turns ? in.positions[token] : 0;
+    return next;
+  };
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * warps;
-  for (std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / warp; token < shape.tokens;
-       token += step) {
-    const T* row = static_cast<const T*>(in.qkv) + (normed ? token * all * width : 0);
-    T* to = dqkv + token * all * width;
-    const auto gradient_of = [&](int head) {
-      if (head < heads) return dquery + (token * heads + head) * width;
-      if (head < heads + keys) return dkey + (token * keys + head - heads) * width;
-      return dvalue + (token * keys + head - heads - keys) * width;
-    };
-    float cos[n] = {}, sin[n] = {};
-    const std::int64_t table = table_row(shape, in, token);
-    if (place.active) {
-      load_floats(in.cos + table, place.lane, cos);
-      load_floats(in.sin + table, place.lane, sin);
+  std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
+  Turn<T> turn;
+  Fetched next = fetch_at(token, place.slot);
+  for (int first = 0; token < shape.tokens;) {
+    const Fetched now = next;
+    const int head = first + place.slot;
+    T* to = dqkv + token * heads.row + heads.offset + head * width;
+    if (first == 0 && turns) turn.load(shape, in, now.position, place);
+    first += place.slots;
+    if (first >= heads.count) {
+      first = 0;
+      token += step;
     }
-    for (int first = place.slot; first - place.slot < all; first += at_once * place.slots) {
-      Pairs<T> packed[at_once], packed_x[normed ? at_once : 1];
+    next = fetch_at(token, first + place.slot);
+
+    Piece<T> g(now.gradient);
+    if (turns) {
+      turn.back(g);
+      if constexpr (normed) {
+        Piece<T> x(now.input);
+        float squares = 0, dot = 0;
 #pragma unroll
-      for (int u = 0; u < at_once; ++u) {
-        const int head = first + u * place.slots;
-        packed[u].clear();
-        if (place.active && head < all) packed[u].fetch_from(gradient_of(head), place, half_vectors);
-        if constexpr (normed) {
-          packed_x[u].clear();
-          if (place.active && head < heads + keys) packed_x[u].fetch_from(row + head * width, place, half_vectors);
+        for (int j = 0; j < x.n; ++j) {
+          squares += x.low[j] * x.low[j] + x.high[j] * x.high[j];
+          dot += g.low[j] * weight.low[j] * x.low[j] + g.high[j] * weight.high[j] * x.high[j];
+        }
+        const float scale = rsqrtf(warp_sum(squares, place.lanes) * share + in.eps);
+        const float shift = warp_sum(dot, place.lanes) * share * scale * scale;
+#pragma unroll
+        for (int j = 0; j < x.n; ++j) {
+          x.low[j] *= scale;
+          x.high[j] *= scale;
+          sums.low[j] += g.low[j] * x.low[j];
+          sums.high[j] += g.high[j] * x.high[j];
+          g.low[j] = g.low[j] * (scale * weight.low[j]) - x.low[j] * shift;
+          g.high[j] = g.high[j] * (scale * weight.high[j]) - x.high[j] * shift;
         }
       }
-#pragma unroll
-      for (int u = 0; u < at_once; ++u) {
-        const int head = first + u * place.slots;
-        float low[n], high[n];
-        unpack(packed[u].low, low);
-        unpack(packed[u].high, high);
-        if (head < heads + keys) {
-#pragma unroll
-          for (int j = 0; j < n; ++j) {
-            const float x = low[j], y = high[j];
-            low[j] = x * cos[j] + y * sin[j];
-            high[j] = y * cos[j] - x * sin[j];
-          }
-        }
-        if constexpr (normed) {
-          float low_x[n], high_x[n], low_weight[n] = {}, high_weight[n] = {};
-          unpack(packed_x[u].low, low_x);
-          unpack(packed_x[u].high, high_x);
-          if (place.active) {
-            const float* weight = head < heads ? in.query_weight : in.key_weight;
-            load_floats(weight, place.lane, low_weight);
-            load_floats(weight, half_vectors + place.lane, high_weight);
-          }
-          float squares = 0, dot = 0;
-#pragma unroll
-          for (int j = 0; j < n; ++j) {
-            squares += low_x[j] * low_x[j] + high_x[j] * high_x[j];
-            dot += low[j] * low_weight[j] * low_x[j] + high[j] * high_weight[j] * high_x[j];
-          }
-          squares = warp_sum(squares, place.lanes);
-          dot = warp_sum(dot, place.lanes);
-          if (head < heads + keys) {
-            const float scale = rsqrtf(squares / static_cast<float>(width) + in.eps);
-            const float shift = dot / static_cast<float>(width) * scale * scale * scale;
-            const auto through = [&](float (&sums)[2][n]) {
-#pragma unroll
-              for (int j = 0; j < n; ++j) {
-                sums[0][j] += low[j] * low_x[j] * scale;
-                sums[1][j] += high[j] * high_x[j] * scale;
-                low[j] = low[j] * low_weight[j] * scale - low_x[j] * shift;
-                high[j] = high[j] * high_weight[j] * scale - high_x[j] * shift;
-              }
-            };
-            head < heads ? through(query_sums) : through(key_sums);
-          }
-        }
-        if (place.active && head < all) store_pairs(to + head * width, place, half_vectors, low, high);
-      }
     }
+    if (place.active && head < heads.count) g.store_to(to, place);
   }
-  if constexpr (normed) {
-    extern __shared__ float scratch[];
-    write_partial(query_sums, place, width, scratch, query_partial);
-    write_partial(key_sums, place, width, scratch, key_partial);
-  }
+  if (normed && turns) write_partial(sums, place, width, blockIdx.y == queries ? query_partial : key_partial);
 }
 
 std::int64_t blocks_of(const RotaryShape& shape) { return (shape.tokens + warps - 1) / warps; }
@@ -248,18 +279,16 @@ std::int64_t blocks_of(const RotaryShape& shape) { return (shape.tokens + warps 
 
 void split_rotary(const RotaryShape& shape, const RotaryInputs& in, void* query, void* key, void* value,
                   cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(blocks_of(shape)), parts);
   dispatch(shape.type, [&]<class T>(T) {
-    const auto launch = [&](auto kernel) {
-      kernel<<<static_cast<unsigned>(blocks_of(shape)), threads, 0, stream>>>(
-          shape, in, static_cast<T*>(query), static_cast<T*>(key), static_cast<T*>(value));
-    };
-    in.query_weight != nullptr ? launch(forward<T, true>) : launch(forward<T, false>);
+    const Tensors<T> out{static_cast<T*>(query), static_cast<T*>(key), static_cast<T*>(value)};
+    in.query_weight != nullptr ? forward<T, true><<<grid, threads, 0, stream>>>(shape, in, out)
+                               : forward<T, false><<<grid, threads, 0, stream>>>(shape, in, out);
   });
 }
 
 std::int64_t split_rotary_partial_rows(const RotaryShape& shape) {
-  // As many blocks as run at once with 160 registers a thread.
-  const std::int64_t blocks = static_cast<std::int64_t>(multiprocessors()) * 3;
+  const std::int64_t blocks = static_cast<std::int64_t>(multiprocessors()) * summing_blocks;
   return blocks_of(shape) < blocks ? blocks_of(shape) : blocks;
 }
 
@@ -267,13 +296,14 @@ void split_rotary_backward(const RotaryShape& shape, const RotaryInputs& in, con
                            const void* dvalue, void* dqkv, float* query_partial, float* key_partial,
                            cudaStream_t stream) {
   const bool normed = in.query_weight != nullptr;
-  const std::int64_t blocks = normed ? split_rotary_partial_rows(shape) : blocks_of(shape);
+  const dim3 grid(static_cast<unsigned>(normed ? split_rotary_partial_rows(shape) : blocks_of(shape)), parts);
   const std::size_t scratch = normed ? sizeof(float) * static_cast<std::size_t>(warps * shape.head_width) : 0;
   dispatch(shape.type, [&]<class T>(T) {
+    const Tensors<const T> gradients{static_cast<const T*>(dquery), static_cast<const T*>(dkey),
+                                     static_cast<const T*>(dvalue)};
     const auto launch = [&](auto kernel) {
-      kernel<<<static_cast<unsigned>(blocks), threads, scratch, stream>>>(
-          shape, in, static_cast<const T*>(dquery), static_cast<const T*>(dkey), static_cast<const T*>(dvalue),
-          static_cast<T*>(dqkv), query_partial, key_partial);
+      kernel<<<grid, threads, scratch, stream>>>(shape, in, gradients, static_cast<T*>(dqkv), query_partial,
+                                                 key_partial);
     };
     normed ? launch(backward<T, true>) : launch(backward<T, false>);
   });

@@ -1,4 +1,4 @@
-// attention and head_gate: the CPU kernels for fp32 and fp64, ATen's kernels elsewhere.
+// attention and head_gate: the CPU kernels for fp32 and fp64; elsewhere ATen's kernels, and our CUDA kernel for the gate.
 
 #include "conclave/ops/attention.hpp"
 
@@ -13,6 +13,7 @@
 
 #include "cpu_kernels.hpp"
 #include "function.hpp"
+#include "gpu_kernels.hpp"
 
 namespace conclave::ops {
 namespace {
@@ -88,6 +89,24 @@ struct CpuHeadGate : Function<CpuHeadGate> {
   }
 };
 
+struct GpuHeadGate : Function<GpuHeadGate> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& gate) {
+    const at::Tensor x = input.contiguous(), logits = gate.contiguous();
+    at::Tensor y = at::empty_like(x);
+    gpu_kernels()->head_gate(x, logits, y);
+    context->save_for_backward({x, logits});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &logits = saved[1];
+    const at::Tensor dx = at::empty_like(x), dlogits = at::empty_like(logits);
+    gpu_kernels()->head_gate_backward(gradients[0].contiguous(), x, logits, dx, dlogits);
+    return {dx, dlogits};
+  }
+};
+
 /// Flash attention takes a window by itself, in bf16 and fp16.
 bool flash_takes_window(const at::Tensor& x) {
   return x.is_cuda() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf);
@@ -129,11 +148,15 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
       at::scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
                                        mask.dense.defined() ? std::optional<at::Tensor>(mask.dense) : std::nullopt, 0.0,
                                        !mask.dense.defined(), std::nullopt, grouped);
-  return out.transpose(1, 2).contiguous();
+  return out.transpose(1, 2)
+      .contiguous(); // flash and cuDNN answer in the queries' layout: no copy then, nor on the way back
 }
 
 at::Tensor head_gate(const at::Tensor& x, const at::Tensor& logits) {
-  if (has_cpu_kernel(x) && logits.scalar_type() == x.scalar_type()) return CpuHeadGate::apply(x, logits);
+  if (logits.scalar_type() == x.scalar_type()) {
+    if (has_cpu_kernel(x)) return CpuHeadGate::apply(x, logits);
+    if (gpu_kernels_for(x) != nullptr) return GpuHeadGate::apply(x, logits);
+  }
   const at::Tensor gate = at::sigmoid(logits.to(accumulation_type(x.scalar_type()))).mul(2);
   return x * gate.to(x.scalar_type()).unsqueeze(-1);
 }

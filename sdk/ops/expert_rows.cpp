@@ -3,11 +3,13 @@
 #include "expert_rows.hpp"
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/searchsorted.h>
 #include <ATen/ops/sort.h>
 
 #include "function.hpp"
+#include "gpu_kernels.hpp"
 
 namespace conclave::ops {
 namespace {
@@ -15,6 +17,11 @@ namespace {
 /// Sum over a token's choices: [T K, D] sorted rows -> [T, D]. Rows are picked choice by choice, so that each choice is one
 /// block.
 at::Tensor reduce_choices(const at::Tensor& rows, const at::Tensor& position) {
+  if (const GpuKernels* const kernels = gpu_kernels_for(rows)) {
+    at::Tensor sum = at::empty({position.size(0), rows.size(1)}, rows.options());
+    kernels->sum_choices(rows.contiguous(), position, {}, sum);
+    return sum;
+  }
   const std::int64_t tokens = position.size(0), choices = position.size(1);
   const at::Tensor picked = rows.index_select(0, position.t().reshape({-1})).view({choices, tokens, rows.size(1)});
   if (choices == 1) return picked.select(0, 0);
@@ -22,10 +29,18 @@ at::Tensor reduce_choices(const at::Tensor& rows, const at::Tensor& position) {
   return picked.sum(at::IntArrayRef{0}, false, rows.scalar_type());
 }
 
+at::Tensor pick_rows(const at::Tensor& x, const at::Tensor& source) {
+  const GpuKernels* const kernels = gpu_kernels_for(x);
+  if (kernels == nullptr) return x.index_select(0, source);
+  at::Tensor rows = at::empty({source.size(0), x.size(1)}, x.options());
+  kernels->gather_rows(x.contiguous(), source, rows);
+  return rows;
+}
+
 struct Permute : Function<Permute> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const ExpertRows& plan) {
     context->save_for_backward({plan.position});
-    return x.index_select(0, plan.source);
+    return pick_rows(x, plan.source);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     return {reduce_choices(gradients[0], context->get_saved_variables()[0]), at::Tensor{}};
@@ -39,7 +54,7 @@ struct Combine : Function<Combine> {
     return reduce_choices(rows, plan.position);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    return {gradients[0].index_select(0, context->get_saved_variables()[0]), at::Tensor{}};
+    return {pick_rows(gradients[0], context->get_saved_variables()[0]), at::Tensor{}};
   }
 };
 
@@ -60,6 +75,15 @@ struct SortWeights : Function<SortWeights> {
 
 ExpertRows sort_by_expert(const at::Tensor& experts, std::int64_t expert_count) {
   const std::int64_t pairs = experts.numel();
+  if (const GpuKernels* const kernels = experts.is_cuda() ? gpu_kernels() : nullptr;
+      kernels != nullptr && expert_count <= GpuKernels::most_experts) {
+    ExpertRows plan;
+    plan.source = at::empty({pairs}, experts.options());
+    plan.position = at::empty(experts.sizes(), experts.options());
+    plan.ends = at::empty({expert_count}, experts.options().dtype(at::kInt));
+    kernels->sort_by_expert(experts.contiguous(), plan.source, plan.position, plan.ends);
+    return plan;
+  }
   const at::Tensor flat = experts.reshape({pairs});
   const auto [sorted, order] = at::sort(flat, std::optional<bool>(true), 0, false);
   ExpertRows plan;

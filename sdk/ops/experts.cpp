@@ -1,4 +1,5 @@
-// swiglu_experts and swiglu: the CPU kernels for fp32 and fp64, ATen's grouped products elsewhere.
+// swiglu_experts and swiglu: the CPU kernels for fp32 and fp64, our CUDA kernels around grouped products, ATen's operators
+// elsewhere.
 
 #include "conclave/ops/experts.hpp"
 
@@ -16,6 +17,7 @@
 #include "cpu_kernels.hpp"
 #include "expert_rows.hpp"
 #include "function.hpp"
+#include "gpu_kernels.hpp"
 
 namespace conclave::ops {
 namespace {
@@ -178,8 +180,128 @@ struct AtenSwiglu : Function<AtenSwiglu> {
   }
 };
 
+/// Without a weight, our kernels.
+struct GpuSwiglu : Function<GpuSwiglu> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input) {
+    const at::Tensor x = input.reshape({-1, input.size(-1)}).contiguous();
+    std::vector<std::int64_t> shape = input.sizes().vec();
+    shape.back() /= 2;
+    at::Tensor y = at::empty({x.size(0), x.size(1) / 2}, x.options());
+    gpu_kernels()->swiglu(x, {}, y);
+    context->save_for_backward({x});
+    keep(context, input.sizes().vec());
+    return y.view(shape);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const at::Tensor x = context->get_saved_variables()[0], dx = at::empty_like(x);
+    gpu_kernels()->swiglu_backward(gradients[0].reshape({x.size(0), -1}).contiguous(), x, {}, dx, {}, {});
+    return {dx.view(kept<std::vector<std::int64_t>>(context))};
+  }
+};
+
+/// Experts on a GPU. What is kept for the backward pass: the sorted rows, and the first product of each; SwiGLU's result is
+/// computed again there, by the kernel that goes back through it.
+struct GpuExpertState {
+  ExpertRows plan;
+  GradSink *gate_up = nullptr, *down = nullptr;
+  bool has_addend = false;
+};
+
+struct GpuExperts : Function<GpuExperts> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weights,
+                            const at::Tensor& gate_up, const at::Tensor& down, const std::optional<at::Tensor>& addend,
+                            const GpuExpertState& state) {
+    const ExpertRows& plan = state.plan;
+    const GpuKernels& kernels = *gpu_kernels();
+    const at::Tensor rows = at::empty({plan.source.size(0), x.size(1)}, x.options());
+    kernels.gather_rows(x, plan.source, rows);
+    const at::Tensor sorted_weights = sort_weights(weights, plan), hidden = forward_product(rows, gate_up, plan.ends);
+    const at::Tensor activated = at::empty({rows.size(0), down.size(2)}, x.options());
+    kernels.swiglu(hidden, sorted_weights, activated);
+    const at::Tensor results = forward_product(activated, down, plan.ends);
+    at::Tensor y = at::empty_like(x);
+    kernels.sum_choices(results, plan.position, or_undefined(addend), y);
+    context->save_for_backward({rows, sorted_weights, hidden, gate_up, down});
+    keep(context, state);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &rows = saved[0], &weights = saved[1], &hidden = saved[2], &gate_up = saved[3], &down = saved[4];
+    const auto& state = kept<GpuExpertState>(context);
+    const ExpertRows& plan = state.plan;
+    const GpuKernels& kernels = *gpu_kernels();
+    const at::Tensor dy = gradients[0].contiguous(), dhidden = at::empty_like(hidden);
+    at::Tensor dresults = at::empty({rows.size(0), dy.size(1)}, dy.options());
+    kernels.gather_rows(dy, plan.source, dresults);
+    at::Tensor dactivated = backward_product(dresults, down, plan.ends), activated = at::empty_like(dactivated);
+    const at::Tensor dsorted = context->needs_input_grad(1) ? at::empty_like(weights) : at::Tensor{};
+    kernels.swiglu_backward(dactivated, hidden, weights, dhidden, activated, dsorted);
+    at::Tensor ddown = weight_gradient(dresults, activated, plan.ends, down, state.down);
+    for (at::Tensor* done : {&dresults, &dactivated, &activated}) done->reset(); // before there are more
+    at::Tensor dgate_up = weight_gradient(dhidden, rows, plan.ends, gate_up, state.gate_up);
+    at::Tensor dx, dweights;
+    if (context->needs_input_grad(0)) {
+      dx = at::empty({plan.position.size(0), rows.size(1)}, rows.options());
+      kernels.sum_choices(backward_product(dhidden, gate_up, plan.ends), plan.position, {}, dx);
+    }
+    if (dsorted.defined()) dweights = dsorted.index_select(0, plan.position.reshape({-1})).view(plan.position.sizes());
+    return {
+        dx,          dweights, dgate_up, ddown, state.has_addend && context->needs_input_grad(4) ? dy : at::Tensor{},
+        at::Tensor{}};
+  }
+
+ private:
+  /// rows [R, K] times weight[e]^T, weight [E, N, K].
+  static at::Tensor forward_product(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& ends) {
+    const GpuKernels& kernels = *gpu_kernels();
+    if (!kernels.prefers_grouped_product(rows.scalar_type())) return grouped_product(rows, weight, ends);
+    at::Tensor y = at::empty({rows.size(0), weight.size(1)}, rows.options());
+    kernels.grouped_product(rows, weight, ends, true, y);
+    return y;
+  }
+
+  /// rows [R, N] times weight[e].
+  static at::Tensor backward_product(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& ends) {
+    const GpuKernels& kernels = *gpu_kernels();
+    if (!kernels.prefers_grouped_product(rows.scalar_type())) return at::_grouped_mm(rows, weight, ends);
+    at::Tensor y = at::empty({rows.size(0), weight.size(2)}, rows.options());
+    kernels.grouped_product(rows, weight, ends, false, y);
+    return y;
+  }
+
+  /// left^T right by expert, into the sink or returned.
+  static at::Tensor weight_gradient(const at::Tensor& left, const at::Tensor& right, const at::Tensor& ends,
+                                    const at::Tensor& weight, GradSink* sink) {
+    const GpuKernels& kernels = *gpu_kernels();
+    if (left.scalar_type() == at::kFloat || !kernels.has_grouped())
+      return deliver(sink, at::_grouped_mm(left.t(), right, ends));
+    const at::Tensor sum =
+        sink != nullptr ? sink->gradient : at::empty(weight.sizes(), left.options().dtype(at::kFloat));
+    kernels.grouped_weight_gradient(left, right, ends, sum, sink != nullptr && !sink->overwrite());
+    if (sink == nullptr) return sum.to(weight.scalar_type());
+    sink->ready();
+    return {};
+  }
+};
+
+/// True where our kernels and the grouped products take the shapes and types.
+bool gpu_experts_apply(const at::Tensor& x, const at::Tensor& weights, const BoundParam& gate_up,
+                       const BoundParam& down) {
+  const auto same = [&](const BoundParam& p) {
+    return p.value.scalar_type() == x.scalar_type() && p.value.is_contiguous() &&
+           (p.sink == nullptr || (p.sink->gradient.scalar_type() == at::kFloat && p.sink->gradient.is_contiguous()));
+  };
+  return gpu_kernels_for(x) != nullptr && gpu_kernels_for(down.value) != nullptr && x.size(0) > 0 &&
+         weights.scalar_type() == at::kFloat && same(gate_up) && same(down);
+}
+
 at::Tensor swiglu_of(const at::Tensor& gate_and_up) {
   if (has_cpu_kernel(gate_and_up)) return CpuSwiglu::apply(gate_and_up);
+  const std::int64_t half_bytes = gate_and_up.size(-1) / 2 * static_cast<std::int64_t>(gate_and_up.element_size());
+  if (gpu_kernels_for(gate_and_up) != nullptr && half_bytes % 16 == 0) return GpuSwiglu::apply(gate_and_up);
   return AtenSwiglu::apply(gate_and_up, std::nullopt);
 }
 
@@ -198,6 +320,10 @@ at::Tensor swiglu_experts(const at::Tensor& x, const at::Tensor& weights, const 
                              optional_input(state.has_addend ? addend.contiguous() : addend), state);
   }
   const ExpertRows plan = sort_by_expert(experts, gate_up.value.size(0));
+  if (gpu_experts_apply(x, weights, gate_up, down))
+    return GpuExperts::apply(x.contiguous(), weights.contiguous(), gate_up.value, down.value,
+                             optional_input(addend.defined() ? addend.contiguous() : addend),
+                             GpuExpertState{plan, gate_up.sink, down.sink, addend.defined()});
   const at::Tensor rows = permute(x, plan);
   const at::Tensor weighted = AtenSwiglu::apply(grouped_product(rows, as_variable(gate_up), plan.ends),
                                                 std::optional(sort_weights(weights, plan)));

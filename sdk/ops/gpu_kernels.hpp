@@ -10,8 +10,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 
+#include "conclave/ops/adamw.hpp"
 #include "conclave/ops/router.hpp"
 
 namespace conclave::ops {
@@ -22,8 +24,8 @@ class GpuKernels {
 
   // rms_norm ------------------------------------------------------------------------------------------------------
 
-  /// y = x / sqrt(mean(x^2) + eps) * weight. x, y [N, D] any type, D * element size a multiple of 16; weight [D] fp32; scale
-  /// [N] fp32 gets 1 / sqrt(mean(x^2) + eps).
+  /// y = x / sqrt(mean(x^2) + eps) * weight. x, y [N, D] any type, D * element size a multiple of 16 and at most 32768; weight
+  /// [D] fp32, aligned to 16 bytes; scale [N] fp32 gets 1 / sqrt(mean(x^2) + eps).
   virtual void rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, const at::Tensor& y,
                         const at::Tensor& scale) const = 0;
   /// dx [N, D] = the gradient through rms_norm, plus `addend` [N, D] when defined. dweight [D] fp32 is written, or added to when
@@ -32,10 +34,83 @@ class GpuKernels {
                                  const at::Tensor& scale, const at::Tensor& addend, const at::Tensor& dx,
                                  const at::Tensor& dweight, bool accumulate) const = 0;
 
+  // split_rotary --------------------------------------------------------------------------------------------------
+
+  /// See split_rotary. qkv [.., (H + 2 G) W] any type; query [.., H, W], key and value [.., G, W]; W * element size a multiple
+  /// of 32 and at most 1024. positions [..] int64, cos and sin [length, W / 2] fp32; a position that they do not have stops the
+  /// kernel. Both weights [W] fp32, or both undefined: no norm.
+  struct RotaryInputs {
+    at::Tensor positions, cos, sin, query_weight, key_weight;
+    double eps = 0;
+  };
+  virtual void split_rotary(const at::Tensor& qkv, const RotaryInputs& in, const at::Tensor& query,
+                            const at::Tensor& key, const at::Tensor& value) const = 0;
+  /// dqkv [.., (H + 2 G) W]. qkv is what the forward pass was given, and undefined without a norm. The weights' gradients [W]
+  /// fp32 are written, or added to what there is.
+  struct WeightGradient {
+    at::Tensor sum;
+    bool accumulate = false;
+  };
+  virtual void split_rotary_backward(const at::Tensor& dquery, const at::Tensor& dkey, const at::Tensor& dvalue,
+                                     const at::Tensor& qkv, const RotaryInputs& in, const at::Tensor& dqkv,
+                                     const WeightGradient& dquery_weight, const WeightGradient& dkey_weight) const = 0;
+
+  // head_gate -----------------------------------------------------------------------------------------------------
+
+  /// y = x * 2 sigmoid(logits). x, y [.., D] any type, D * element size a multiple of 16; logits [..] of x's type.
+  virtual void head_gate(const at::Tensor& x, const at::Tensor& logits, const at::Tensor& y) const = 0;
+  virtual void head_gate_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& logits,
+                                  const at::Tensor& dx, const at::Tensor& dlogits) const = 0;
+
+  // rows by expert --------------------------------------------------------------------------------------------------
+
+  static constexpr std::int64_t most_experts = 8192;
+  /// experts [T, K] int64 below ends.numel(), stably sorted: source [T K] int64 gets the token of each sorted row, position [T, K]
+  /// int64 the row of each choice, ends [E] int32 the end row of each expert. E is at most most_experts.
+  virtual void sort_by_expert(const at::Tensor& experts, const at::Tensor& source, const at::Tensor& position,
+                              const at::Tensor& ends) const = 0;
+  /// to [R, D] = from[source[r]]; any type, rows of whole 16-byte units.
+  virtual void gather_rows(const at::Tensor& from, const at::Tensor& source, const at::Tensor& to) const = 0;
+  /// to [T, D] = the sum over k of from[position[t, k]], in that order, plus `addend` [T, D] when defined; rounded once.
+  virtual void sum_choices(const at::Tensor& from, const at::Tensor& position, const at::Tensor& addend,
+                           const at::Tensor& to) const = 0;
+  /// y [R, F] = silu(x[:, :F]) * x[:, F:] * weights [R, 1] fp32 (undefined: 1); any type, F * element size a multiple of 16.
+  virtual void swiglu(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& y) const = 0;
+  /// dx [R, 2F]; y, when defined, gets the forward pass's result again; dweights [R, 1] fp32, when defined, its gradient.
+  virtual void swiglu_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weights,
+                               const at::Tensor& dx, const at::Tensor& y, const at::Tensor& dweights) const = 0;
+
+  // adamw -----------------------------------------------------------------------------------------------------------
+
+  struct AdamWTensors {
+    at::Tensor master, gradient, average, square; ///< [n] fp32, any alignment
+    at::Tensor value;                             ///< [n] bf16 or fp16, or undefined
+  };
+  struct AdamWScalars {
+    at::Tensor learning_rate, step, gradient_scale, apply; ///< fp32
+  };
+  /// See conclave/ops/adamw.hpp.
+  virtual void adamw(const AdamWTensors& tensors, const AdamWScalars& scalars,
+                     const AdamWCoefficients& coefficients) const = 0;
+
+  // initial values --------------------------------------------------------------------------------------------------
+
+  /// A box of a tensor of `shape`, of at most 4 axes.
+  struct BoxOf {
+    std::array<std::int64_t, 4> shape, offset, size;
+    int axes = 0;
+  };
+  /// out's elements in `local` = scale * normal(i), rounded once from fp64, i the index in `global` of the same element;
+  /// normal is RandomStream's with that state(). out any type or fp64.
+  virtual void fill_normal(const at::Tensor& out, const BoxOf& local, const BoxOf& global,
+                           std::array<std::uint32_t, 4> stream, double scale) const = 0;
+
   // grouped products ------------------------------------------------------------------------------------------------
 
   /// False: built without CUTLASS, and the two below throw.
   [[nodiscard]] virtual bool has_grouped() const = 0;
+  /// grouped_product() is the one to take for that type here: LibTorch's would wait for the GPU.
+  [[nodiscard]] virtual bool prefers_grouped_product(at::ScalarType type) const = 0;
   /// For rows of group g, ends[g - 1] <= row < ends[g]: y [R, N] = x [R, K] times weight[g]^T, weight [G, N, K], when
   /// `transposed`; else times weight[g], weight [G, K, N]. bf16 or fp16, one type; K and N multiples of 8; ends [G] int32. Rows from
   /// ends[G - 1] on are not written.

@@ -7,9 +7,12 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <numeric>
+#include <tuple>
 
 #include "conclave/random.hpp"
+#include "gpu_kernels.hpp"
 
 namespace conclave {
 namespace {
@@ -58,6 +61,31 @@ void fill_piece(const ParamSpec& spec, const ParamPiece& piece, std::uint64_t se
   });
 }
 
+ops::GpuKernels::BoxOf box_of(const Box& box, const std::vector<std::int64_t>& shape) {
+  ops::GpuKernels::BoxOf result{};
+  result.axes = static_cast<int>(shape.size());
+  std::copy(shape.begin(), shape.end(), result.shape.begin());
+  std::copy(box.offset.begin(), box.offset.end(), result.offset.begin());
+  std::copy(box.size.begin(), box.size.end(), result.size.begin());
+  return result;
+}
+
+/// False: not possible here, and nothing was done.
+bool fill_on_gpu(const ParamSpec& spec, std::uint64_t seed, const at::Tensor& out) {
+  if (!out.is_cuda() || !out.is_contiguous()) return false;
+  const ops::GpuKernels* const kernels = ops::gpu_kernels();
+  constexpr std::size_t most_axes = std::tuple_size_v<decltype(ops::GpuKernels::BoxOf::shape)>;
+  if (kernels == nullptr || spec.init.kind == InitKind::constant || spec.shape.size() > most_axes) return false;
+  for (const ParamPiece& piece : spec.pieces)
+    if (piece.global_shape.size() > most_axes) return false;
+  out.zero_();
+  if (spec.init.kind == InitKind::zeros) return true;
+  for (const ParamPiece& piece : spec.pieces)
+    kernels->fill_normal(out, box_of(piece.local, spec.shape), box_of(piece.global, piece.global_shape),
+                         RandomStream(seed, piece.name).state(), spec.init.scale);
+  return true;
+}
+
 } // namespace
 
 Status fill_parameter(const ParamSpec& spec, std::uint64_t seed, const at::Tensor& out) {
@@ -70,6 +98,7 @@ Status fill_parameter(const ParamSpec& spec, std::uint64_t seed, const at::Tenso
       return internal_error("the boxes of piece " + piece.name + " do not fit its shapes", spec.name);
     }
   }
+  if (fill_on_gpu(spec, seed, out)) return {};
   const at::Tensor values = at::zeros(spec.shape, at::kDouble);
   for (const ParamPiece& piece : spec.pieces) fill_piece(spec, piece, seed, values.mutable_data_ptr<double>());
   out.copy_(values);

@@ -1,4 +1,4 @@
-// split_rotary: the CPU kernel for fp32 and fp64, ATen's operators elsewhere.
+// split_rotary: the CPU kernel for fp32 and fp64, our CUDA kernels, ATen's operators elsewhere.
 
 #include "conclave/ops/rotary.hpp"
 
@@ -16,6 +16,7 @@
 #include "conclave/ops/rms_norm.hpp"
 #include "cpu_kernels.hpp"
 #include "function.hpp"
+#include "gpu_kernels.hpp"
 
 namespace conclave::ops {
 namespace {
@@ -120,6 +121,66 @@ struct CpuSplitRotary : Function<CpuSplitRotary> {
   }
 };
 
+/// On a GPU, with our kernels. The norms' scales are computed again on the way back: their input must be read there anyway.
+struct GpuSplitRotary : Function<GpuSplitRotary> {
+  static variable_list forward(AutogradContext* context, const at::Tensor& qkv,
+                               const std::optional<at::Tensor>& query_norm, const std::optional<at::Tensor>& key_norm,
+                               const at::Tensor& positions, const RotaryTable& table, const RotaryState& state) {
+    const at::Tensor query_weight = or_undefined(query_norm), key_weight = or_undefined(key_norm);
+    const cpu::RotaryShape& s = state.shape;
+    const std::int64_t length = qkv.size(1);
+    const at::Tensor query = at::empty({state.batch, length, s.heads, s.head_width}, qkv.options());
+    const at::Tensor key = at::empty({state.batch, length, s.kv_heads, s.head_width}, qkv.options());
+    const at::Tensor value = at::empty_like(key);
+    gpu_kernels()->split_rotary(qkv, {positions, table.cos, table.sin, query_weight, key_weight, state.eps}, query, key,
+                                value);
+    context->save_for_backward(
+        {query_weight.defined() ? qkv : at::Tensor{}, query_weight, key_weight, positions, table.cos, table.sin});
+    keep(context, state);
+    return {query, key, value};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &query_weight = saved[1], &key_weight = saved[2];
+    const auto& state = kept<RotaryState>(context);
+    const cpu::RotaryShape& s = state.shape;
+    // Attention gives its gradients the layout of its inputs: nothing is copied here.
+    const at::Tensor dquery = gradients[0].contiguous(), dkey = gradients[1].contiguous(),
+                     dvalue = gradients[2].contiguous();
+    const at::Tensor dqkv = at::empty({state.batch, dquery.size(1), s.row()}, dquery.options());
+    const auto dquery_weight = gradient_for(state.query, query_weight),
+               dkey_weight = gradient_for(state.key, key_weight);
+    gpu_kernels()->split_rotary_backward(dquery, dkey, dvalue, saved[0],
+                                         {saved[3], saved[4], saved[5], query_weight, key_weight, state.eps}, dqkv,
+                                         dquery_weight, dkey_weight);
+    return {
+        dqkv,        written(state.query, dquery_weight), written(state.key, dkey_weight), at::Tensor{}, at::Tensor{},
+        at::Tensor{}};
+  }
+
+ private:
+  /// Where the kernel writes a weight's gradient: into its sink, or for autograd. Nowhere without a norm.
+  static GpuKernels::WeightGradient gradient_for(const GradSink* sink, const at::Tensor& weight) {
+    if (!weight.defined()) return {};
+    return sink != nullptr ? GpuKernels::WeightGradient{sink->gradient, !sink->overwrite()}
+                           : GpuKernels::WeightGradient{at::empty_like(weight)};
+  }
+  static at::Tensor written(GradSink* sink, const GpuKernels::WeightGradient& gradient) {
+    if (sink == nullptr) return gradient.sum;
+    sink->ready();
+    return {};
+  }
+};
+
+/// Whether GpuSplitRotary takes these heads: a lane of a warp takes a vector of each half.
+bool has_gpu_kernel(const at::Tensor& qkv, std::int64_t head_width, const RotaryTable& table, const QkNorm* norm) {
+  const std::int64_t bytes = head_width * static_cast<std::int64_t>(qkv.element_size());
+  const auto is_wide = [](const at::Tensor& x) { return x.scalar_type() == at::kFloat; };
+  return gpu_kernels_for(qkv) != nullptr && bytes % 32 == 0 && bytes <= 1024 && is_wide(table.cos) &&
+         (norm == nullptr || (is_wide(norm->query.value) && is_wide(norm->key.value)));
+}
+
 } // namespace
 
 RotaryTable make_rotary_table(std::int64_t length, std::int64_t head_width, double theta, at::ScalarType compute,
@@ -135,18 +196,23 @@ Qkv split_rotary(const at::Tensor& qkv, std::int64_t heads, std::int64_t kv_head
                  const RotaryTable& table, const QkNorm* norm) {
   const std::int64_t batch = qkv.size(0), length = qkv.size(1), width = qkv.size(2) / (heads + 2 * kv_heads);
   const bool one_type = norm == nullptr || norm->query.value.scalar_type() == qkv.scalar_type();
-  if (has_cpu_kernel(qkv) && one_type) {
+  const bool on_cpu = has_cpu_kernel(qkv) && one_type;
+  if (on_cpu || has_gpu_kernel(qkv, width, table, norm)) {
     const RotaryState state{{batch * length, heads, kv_heads, width},
                             batch,
                             norm != nullptr ? norm->eps : 0,
                             norm != nullptr ? norm->query.sink : nullptr,
                             norm != nullptr ? norm->key.sink : nullptr};
-    const at::Tensor positions = position_ids.contiguous();
+    const at::Tensor joint = qkv.contiguous(), positions = position_ids.contiguous();
+    const auto query_weight = optional_input(norm != nullptr ? norm->query.value : at::Tensor{});
+    const auto key_weight = optional_input(norm != nullptr ? norm->key.value : at::Tensor{});
+    if (!on_cpu) {
+      const auto parts = GpuSplitRotary::apply(joint, query_weight, key_weight, positions, table, state);
+      return {parts[0], parts[1], parts[2]};
+    }
     TORCH_CHECK(positions.numel() == 0 || positions.max().item<std::int64_t>() < table.cos.size(0), "position ",
                 positions.max().item<std::int64_t>(), " is beyond the model's ", table.cos.size(0), " positions");
-    const auto parts = CpuSplitRotary::apply(
-        qkv.contiguous(), optional_input(norm != nullptr ? norm->query.value : at::Tensor{}),
-        optional_input(norm != nullptr ? norm->key.value : at::Tensor{}), positions, table, state);
+    const auto parts = CpuSplitRotary::apply(joint, query_weight, key_weight, positions, table, state);
     return {parts[0], parts[1], parts[2]};
   }
   const at::Tensor all = qkv.view({batch, length, heads + 2 * kv_heads, width});

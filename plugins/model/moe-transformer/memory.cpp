@@ -104,7 +104,7 @@ class Counter {
   }
 
   [[nodiscard]] Part experts() const {
-    const std::int64_t ranks = request_.mesh.size(MeshDim::expert), local = c_.experts / ranks;
+    const std::int64_t ranks = request_.mesh.size(MeshDim::expert);
     const std::int64_t rows = own_ * c_.top_k; // sent and received alike: experts are chosen equally often
     const std::int64_t unit_rows = rows * c_.expert_width * element_;
     constexpr std::int64_t index = sizeof(std::int64_t);
@@ -112,16 +112,12 @@ class Counter {
     part.kept = norm() + own_ * c_.width * wide_; // and the router's input in the accumulation type
     part.kept += routing();
     part.kept += rows * 2 * index * (ranks > 1 ? 2 : 1); // order of the rows and its inverse, here and where they go
-    part.kept += hidden(rows) + swiglu_kept(rows, c_.expert_width) + rows * wide_;
+    part.kept += hidden(rows) + 2 * unit_rows + rows * wide_; // SwiGLU's result is computed again
     if (c_.shared_experts > 0)
       part.kept += hidden(all_) + swiglu_kept(all_, c_.shared_experts * c_.expert_width / ranks_);
     part.forward = (ranks > 1 ? 4 : 2) * hidden(rows) + 2 * hidden(own_);
-    // Three moments: the down product (rows' gradients on both sides and the weights'), the activation (five tensors of
-    // its width more than it lets go) and the gate and up product.
-    const std::int64_t weights = local * c_.expert_width * c_.width * element_;
-    const std::int64_t down = hidden(rows) + unit_rows + weights, activation = 5 * unit_rows;
-    const std::int64_t gate_up = hidden(rows) + 2 * weights - unit_rows;
-    part.backward = hidden(own_) + std::max({down, activation, gate_up});
+    // The activation: the rows' gradients before it, four tensors of its width; weights' gradients go where they belong.
+    part.backward = hidden(own_) + hidden(rows) + 4 * unit_rows;
     return part;
   }
 

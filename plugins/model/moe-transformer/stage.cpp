@@ -151,15 +151,16 @@ MoeStage::LayerResult MoeStage::run_layer(const LayerSlots& slots, const LayerCo
                                           bool again) {
   const at::Tensor attended = run_attention(slots, context, x);
   if (slots.router != absent) return run_experts(slots, context, attended, again);
-  const at::Tensor h = ops::rms_norm(attended, param(slots.post_norm), config_.norm_eps);
-  return {run_swiglu(h, slots.gate_up, slots.down, attended), {}, {}};
+  const auto [h, residual] = ops::rms_norm_residual(attended, param(slots.post_norm), config_.norm_eps);
+  return {run_swiglu(h, slots.gate_up, slots.down, residual), {}, {}};
 }
 
 at::Tensor MoeStage::run_attention(const LayerSlots& slots, const LayerContext& context, const at::Tensor& x) const {
   const std::int64_t heads = config_.heads / tensor_ranks(), width = heads * config_.head_size();
   const std::int64_t key_heads = std::max<std::int64_t>(1, config_.key_heads() / tensor_ranks());
   const auto by_sequence = [&](const at::Tensor& rows) { return rows.view({context.sequences, context.length, -1}); };
-  const at::Tensor h = parallel::gather_rows(ops::rms_norm(x, param(slots.input_norm), config_.norm_eps), tensor_);
+  const auto [normed, residual] = ops::rms_norm_residual(x, param(slots.input_norm), config_.norm_eps);
+  const at::Tensor h = parallel::gather_rows(normed, tensor_);
   ops::QkNorm norm;
   if (config_.qk_norm) norm = {param(slots.query_norm), param(slots.key_norm), config_.norm_eps};
   const ops::Qkv qkv = ops::split_rotary(by_sequence(own_heads(ops::linear(h, param(slots.qkv)))), heads, key_heads,
@@ -169,8 +170,8 @@ at::Tensor MoeStage::run_attention(const LayerSlots& slots, const LayerContext& 
   if (slots.head_gate != absent)
     y = ops::head_gate(y, by_sequence(ops::linear(h, param(slots.head_gate), &param(slots.head_gate_bias))));
   y = y.view({-1, width});
-  if (tensor_ == nullptr) return ops::linear(y, param(slots.output), nullptr, x);
-  return x + parallel::reduce_scatter_rows(ops::linear(y, param(slots.output)), tensor_);
+  if (tensor_ == nullptr) return ops::linear(y, param(slots.output), nullptr, residual);
+  return residual + parallel::reduce_scatter_rows(ops::linear(y, param(slots.output)), tensor_);
 }
 
 at::Tensor MoeStage::own_heads(const at::Tensor& qkv) const {
@@ -194,9 +195,9 @@ at::Tensor MoeStage::run_swiglu(const at::Tensor& h, std::size_t gate_up, std::s
 
 MoeStage::LayerResult MoeStage::run_experts(const LayerSlots& slots, const LayerContext& context, const at::Tensor& x,
                                             bool again) {
-  const at::Tensor h = ops::rms_norm(x, param(slots.post_norm), config_.norm_eps);
+  const auto [h, stream] = ops::rms_norm_residual(x, param(slots.post_norm), config_.norm_eps);
   const at::Tensor residual =
-      slots.shared_gate_up != absent ? run_swiglu(h, slots.shared_gate_up, slots.shared_down, x) : x;
+      slots.shared_gate_up != absent ? run_swiglu(h, slots.shared_gate_up, slots.shared_down, stream) : stream;
   // Every tensor rank routes all tokens, so that losses and counts are whole and equal on each.
   const at::Tensor logits = parallel::gather_rows_replicated(
       ops::linear(h.to(ops::accumulation_type(h.scalar_type())), param(slots.router)), tensor_);

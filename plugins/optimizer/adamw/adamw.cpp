@@ -1,4 +1,4 @@
-// The plugin: options, traits, and the choice between the two forms of the update.
+// The plugin: options, traits, and the choice between the forms of the update.
 
 #include "adamw.hpp"
 
@@ -34,18 +34,22 @@ OptionTable option_table() {
 
 AdamW::AdamW(HostContext&, const Options& options) : options_(options) {}
 
-OptimizerTraits AdamW::traits() const { return {.elementwise = true, .states = {"exp_avg", "exp_avg_sq"}}; }
+OptimizerTraits AdamW::traits() const {
+  return {.elementwise = true, .states = {"exp_avg", "exp_avg_sq"}, .writes_values = true};
+}
 
 void AdamW::step(std::span<Segment> segments, const UpdateScalars& scalars) {
   for (Segment& segment : segments) {
     if (segment.master.numel() == 0) continue;
     const Coefficients coefficients{options_.betas[0], options_.betas[1], options_.eps,
                                     segment.decay == DecayClass::decay ? options_.weight_decay : 0.0};
+    if (ops::adamw(segment, scalars, coefficients)) continue;
     if (segment.master.scalar_type() == at::kDouble && !segment.master.is_cpu()) {
       update_composed(segment, scalars, coefficients);
     } else {
       update_fused(segment, scalars, coefficients);
     }
+    if (segment.value.defined()) segment.value.copy_(segment.master);
   }
 }
 

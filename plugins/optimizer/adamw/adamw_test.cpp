@@ -124,8 +124,8 @@ TEST(AdamW, ComposedFormEqualsFusedForm) {
         run->segments[0].gradient = gradient(0, step, type);
         if (step == 7) run->segments[0].gradient.fill_(std::numeric_limits<float>::quiet_NaN());
       }
-      update_fused(fused.segments[0], fused.scalars, coefficients);
-      update_composed(composed.segments[0], composed.scalars, coefficients);
+      adamw::update_fused(fused.segments[0], fused.scalars, coefficients);
+      adamw::update_composed(composed.segments[0], composed.scalars, coefficients);
       const double difference = (fused.segments[0].master - composed.segments[0].master).abs().max().item<double>();
       EXPECT_LT(difference, type == at::kFloat ? 3e-7 : 1e-15) << "step " << step;
     }

@@ -16,7 +16,8 @@
 namespace conclave {
 
 /// Fills `out`, a floating-point tensor of shape spec.shape on any device. What no piece covers (padding) becomes 0.
-/// Values are computed in fp64 and rounded once to out's type. A spec whose boxes do not fit its shapes is an error.
+/// Values are computed in fp64 and rounded once to out's type; a GPU computes them itself, and its logarithm and sine may
+/// differ from the CPU's in the last of 53 bits. A spec whose boxes do not fit its shapes is an error.
 Status fill_parameter(const ParamSpec& spec, std::uint64_t seed, const at::Tensor& out);
 
 } // namespace conclave

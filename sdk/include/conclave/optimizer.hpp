@@ -25,6 +25,7 @@ namespace conclave {
 struct OptimizerTraits {
   bool elementwise = true;
   std::vector<std::string> states; ///< one tensor each of the master's type and shape, starting at 0: "exp_avg", ...
+  bool writes_values = false;      ///< step() also fills Segment::value; else the host does, in a pass of its own
 };
 
 struct Segment {
@@ -34,6 +35,8 @@ struct Segment {
   at::Tensor master;                    ///< fp32 or fp64, contiguous
   at::Tensor gradient;                  ///< same type and shape; may be overwritten
   std::vector<at::Tensor> states;       ///< in the order of the traits
+  /// What the stage computes with: the masters rounded to the compute type, same shape. Undefined where the types agree.
+  at::Tensor value = {};
 };
 
 struct UpdateScalars {

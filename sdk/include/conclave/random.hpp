@@ -29,6 +29,11 @@ class RandomStream {
   /// Uniform integer in [0, bound) by multiply-shift; bound > 0; the bias is below bound / 2^64.
   [[nodiscard]] std::uint64_t below(std::uint64_t n, std::uint64_t bound) const noexcept;
 
+  /// Key and upper half of the counter: for a generator of the same numbers on another device.
+  [[nodiscard]] std::array<std::uint32_t, 4> state() const noexcept {
+    return {key_[0], key_[1], stream_[0], stream_[1]};
+  }
+
  private:
   std::array<std::uint32_t, 2> key_;
   std::array<std::uint32_t, 2> stream_; // upper half of the counter

@@ -90,11 +90,29 @@ TEST(AttentionMask, LaterAndForeignTokensDoNotMatterAtAll) {
 }
 
 TEST(HeadGate, WeighsHeadsAndStartsAtOne) {
-  check_operator([](const Bound& p) { return std::vector{ops::head_gate(p[0].value, p[1].value)}; },
-                 [](const Bound& p) { return std::vector{p[0].value * (at::sigmoid(p[1].value) * 2).unsqueeze(-1)}; },
-                 {{"x", random_tensor({2, 3, 4, 5}, "x")}, {"logits", random_tensor({2, 3, 4}, "l")}});
-  const at::Tensor x = random_tensor({1, 2, 3, 4}, "x", at::kFloat);
-  EXPECT_TRUE(ops::head_gate(x, at::zeros({1, 2, 3}, x.options())).equal(x));
+  // A head that is no whole vectors, and what the GPU kernels take: less than a warp's, idle lanes, several a lane.
+  for (const std::int64_t width : {5, 8, 96, 128, 1032}) {
+    const auto op = [](const Bound& p) { return std::vector{ops::head_gate(p[0].value, p[1].value)}; };
+    const auto reference = [](const Bound& p) {
+      return std::vector{p[0].value * (at::sigmoid(p[1].value) * 2).unsqueeze(-1)};
+    };
+    const std::vector<Input> inputs{{"x", random_tensor({2, 37, 3, width}, "x")},
+                                    {"logits", random_tensor({2, 37, 3}, "l")}};
+    check_operator(op, reference, inputs);
+    check_fp16(op, reference, inputs);
+    const at::Tensor x = random_tensor({1, 2, 3, width}, "x", at::kFloat);
+    EXPECT_TRUE(ops::head_gate(x, at::zeros({1, 2, 3}, x.options())).equal(x));
+  }
+}
+
+TEST(HeadGate, SaturatesWithoutNan) {
+  const at::Tensor x = random_tensor({1, 1, 2, 8}, "x", at::kFloat).requires_grad_();
+  const at::Tensor logits = at::tensor({200.F, -200.F}, x.options()).view({1, 1, 2}).detach().requires_grad_();
+  const at::Tensor y = ops::head_gate(x, logits);
+  EXPECT_TRUE(y.select(2, 0).equal(x.select(2, 0) * 2));
+  EXPECT_LE(y.select(2, 1).abs().max().item<float>(), 1e-30F); // not a number would fail, too
+  y.sum().backward();
+  EXPECT_LE(logits.grad().abs().max().item<float>(), 1e-30F);
 }
 
 } // namespace

@@ -45,6 +45,7 @@ struct Input {
   std::string name;
   at::Tensor value;
   bool is_weight = false;
+  bool stays_wide = false; ///< in fp32 where the others are bf16 or fp16, as norms' weights are
 };
 
 struct Outcome {
@@ -58,7 +59,8 @@ inline Outcome run_operator(const Operator& op, const std::vector<Input>& inputs
   std::vector<BoundParam> bound;
   for (const Input& input : inputs) {
     BoundParam param;
-    param.value = input.value.to(type).detach().clone().requires_grad_();
+    const bool widened = input.stays_wide && type != at::kDouble;
+    param.value = input.value.to(widened ? at::kFloat : type).detach().clone().requires_grad_();
     if (sinks && input.is_weight) {
       owned.push_back(std::make_unique<GradSink>());
       param.sink = owned.back().get();
@@ -134,6 +136,13 @@ inline void check_operator(const Operator& op, const Operator& reference, const 
   if (bf16_tolerance > 0) {
     expect_close(run_operator(op, inputs, at::kBFloat16, true), expected, inputs, bf16_tolerance, "bf16 with sinks");
   }
+}
+
+/// fp16 with sinks against the fp64 reference.
+inline void check_fp16(const Operator& op, const Operator& reference, const std::vector<Input>& inputs,
+                       double tolerance = 4e-3) {
+  expect_close(run_operator(op, inputs, at::kHalf, true), run_operator(reference, inputs, at::kDouble, false), inputs,
+               tolerance, "fp16 with sinks");
 }
 
 } // namespace conclave::testing

@@ -50,14 +50,63 @@ TEST(RmsNorm, EqualsAten) {
   }
 }
 
-TEST(RmsNorm, RowsOfWholeVectors) { // what the GPU kernels take: less than a warp's, several warps', many rows a block
-  for (const auto& [rows, width] :
-       std::vector<std::pair<std::int64_t, std::int64_t>>{{5, 8}, {3, 1032}, {2000, 64}, {33, 4096}}) {
-    const std::int64_t w = width;
-    check_operator([](const Bound& p) { return std::vector{ops::rms_norm(p[0].value, p[1], 1e-3)}; },
-                   [w](const Bound& p) { return std::vector{at::rms_norm(p[0].value, {w}, p[1].value, 1e-3)}; },
-                   {{"x", random_tensor({rows, width}, "x")}, {"weight", random_tensor({width}, "w"), true}});
+/// What the GPU kernels take: less than a warp's, several warps', many rows a block, the longest.
+const std::vector<std::pair<std::int64_t, std::int64_t>> whole_vectors{{5, 8},     {3, 1032}, {2000, 64},
+                                                                       {33, 4096}, {3, 8192}, {2, 16384}};
+
+TEST(RmsNorm, RowsOfWholeVectors) {
+  for (const auto& [rows, width] : whole_vectors) {
+    const auto op = [](const Bound& p) { return std::vector{ops::rms_norm(p[0].value, p[1], 1e-3)}; };
+    const auto reference = [w = width](const Bound& p) {
+      return std::vector{at::rms_norm(p[0].value, {w}, p[1].value, 1e-3)};
+    };
+    const std::vector<Input> inputs{{"x", random_tensor({rows, width}, "x")},
+                                    {"weight", random_tensor({width}, "w"), true, true}};
+    check_operator(op, reference, inputs);
+    check_fp16(op, reference, inputs);
   }
+}
+
+TEST(RmsNorm, ResidualIsTheInputAndItsGradientIsAdded) {
+  for (const auto& [rows, width] : whole_vectors) {
+    const auto op = [](const Bound& p) {
+      const auto [normed, residual] = ops::rms_norm_residual(p[0].value, p[1], 1e-3);
+      EXPECT_TRUE(residual.equal(p[0].value));
+      return std::vector{normed, residual};
+    };
+    const auto reference = [w = width](const Bound& p) {
+      return std::vector{at::rms_norm(p[0].value, {w}, p[1].value, 1e-3), p[0].value * 1};
+    };
+    const std::vector<Input> inputs{{"x", random_tensor({rows, width}, "x")},
+                                    {"weight", random_tensor({width}, "w"), true, true}};
+    check_operator(op, reference, inputs);
+    check_fp16(op, reference, inputs);
+  }
+}
+
+TEST(RmsNorm, EitherOutputAloneGoesBack) {
+  const at::Tensor x = random_tensor({3, 64}, "x", at::kFloat).requires_grad_();
+  const BoundParam weight{random_tensor({64}, "w", at::kFloat).requires_grad_(), nullptr};
+  const at::Tensor seed = random_tensor({3, 64}, "seed", at::kFloat);
+  ops::rms_norm_residual(x, weight, 1e-3).residual.backward(seed);
+  EXPECT_TRUE(x.grad().equal(seed));
+  EXPECT_TRUE(!weight.value.grad().defined() || weight.value.grad().eq(0).all().item<bool>());
+  x.mutable_grad().reset();
+  ops::rms_norm_residual(x, weight, 1e-3).normed.backward(seed);
+  const at::Tensor dx = x.grad().clone();
+  x.mutable_grad().reset();
+  ops::rms_norm(x, weight, 1e-3).backward(seed);
+  EXPECT_TRUE(dx.equal(x.grad()));
+}
+
+TEST(RmsNorm, NoRows) {
+  const at::Tensor x = random_tensor({0, 64}, "x", at::kFloat).requires_grad_();
+  GradSink sink;
+  sink.gradient = at::ones({64}, x.options());
+  sink.begin_step();
+  const BoundParam weight{random_tensor({64}, "w", at::kFloat).requires_grad_(), &sink};
+  ops::rms_norm(x, weight, 1e-3).backward(at::ones({0, 64}, x.options()));
+  EXPECT_TRUE(sink.gradient.eq(0).all().item<bool>());
 }
 
 TEST(Swiglu, EqualsAten) {
@@ -83,38 +132,56 @@ at::Tensor rotate_reference(const at::Tensor& x, const at::Tensor& positions, do
   return at::cat(std::vector<at::Tensor>{parts.select(-1, 0), parts.select(-1, 1)}, -1);
 }
 
-class SplitRotary : public ::testing::TestWithParam<bool> {};
+struct RotaryCase {
+  const char* name;
+  std::int64_t heads, kv_heads, width, length;
+  bool normed;
+};
+
+class SplitRotary : public ::testing::TestWithParam<RotaryCase> {};
 
 TEST_P(SplitRotary, EqualsComplexRotation) {
-  const bool normed = GetParam();
-  const std::int64_t heads = 4, kv_heads = 2, width = 6;
-  const at::Tensor positions = at::tensor({0, 1, 2, 0, 1, 9, 8, 7, 0, 30}, at::kLong).view({2, 5}).to(test_device());
+  const RotaryCase& c = GetParam();
+  const at::Tensor positions = at::arange(2 * c.length).mul(7).add(30).remainder(31).view({2, -1}).to(test_device());
   const auto op = [&](const Bound& p) {
-    const auto table = ops::make_rotary_table(31, width, 100, p[0].value.scalar_type(), test_device());
+    const auto table = ops::make_rotary_table(31, c.width, 100, p[0].value.scalar_type(), test_device());
     const ops::QkNorm norm{p[1], p[2], 1e-3};
-    const auto qkv = ops::split_rotary(p[0].value, heads, kv_heads, positions, table, normed ? &norm : nullptr);
+    const auto qkv = ops::split_rotary(p[0].value, c.heads, c.kv_heads, positions, table, c.normed ? &norm : nullptr);
     return std::vector{qkv.query, qkv.key, qkv.value};
   };
   const auto reference = [&](const Bound& p) {
-    const auto parts =
-        p[0].value.view({2, 5, heads + 2 * kv_heads, width}).split_with_sizes({heads, kv_heads, kv_heads}, 2);
+    const auto parts = p[0].value.view({2, c.length, c.heads + 2 * c.kv_heads, c.width})
+                           .split_with_sizes({c.heads, c.kv_heads, c.kv_heads}, 2);
     at::Tensor query = parts[0], key = parts[1];
-    if (normed) {
-      query = at::rms_norm(query, {width}, p[1].value, 1e-3);
-      key = at::rms_norm(key, {width}, p[2].value, 1e-3);
+    if (c.normed) {
+      query = at::rms_norm(query, {c.width}, p[1].value, 1e-3);
+      key = at::rms_norm(key, {c.width}, p[2].value, 1e-3);
     }
     return std::vector{rotate_reference(query, positions, 100), rotate_reference(key, positions, 100), parts[2]};
   };
-  std::vector<Input> inputs{{"qkv", random_tensor({2, 5, (heads + 2 * kv_heads) * width}, "qkv")}};
-  if (normed) {
-    inputs.push_back({"query_norm", random_tensor({width}, "qn"), true});
-    inputs.push_back({"key_norm", random_tensor({width}, "kn"), true});
+  std::vector<Input> inputs{{"qkv", random_tensor({2, c.length, (c.heads + 2 * c.kv_heads) * c.width}, "qkv")}};
+  if (c.normed) {
+    inputs.push_back({"query_norm", random_tensor({c.width}, "qn"), true, true});
+    inputs.push_back({"key_norm", random_tensor({c.width}, "kn"), true, true});
   }
   const auto without_weights = [&](const Bound& p) { return op({p[0], {}, {}}); };
-  check_operator(normed ? testing::Operator(op) : testing::Operator(without_weights), reference, inputs);
+  const testing::Operator chosen = c.normed ? testing::Operator(op) : testing::Operator(without_weights);
+  check_operator(chosen, reference, inputs);
+  check_fp16(chosen, reference, inputs);
 }
 
-INSTANTIATE_TEST_SUITE_P(WithAndWithoutNorm, SplitRotary, ::testing::Bool());
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, SplitRotary,
+    ::testing::Values(
+        RotaryCase{"plain", 4, 2, 6, 5, false}, //
+        RotaryCase{"normed", 4, 2, 6, 5, true}, RotaryCase{"a_vector_each", 3, 3, 16, 5, false},
+        RotaryCase{"a_vector_each_normed", 3, 3, 16, 5, true}, RotaryCase{"many_tokens", 2, 1, 16, 900, false},
+        RotaryCase{"many_tokens_normed", 2, 1, 16, 900, true}, RotaryCase{"usual", 16, 4, 128, 7, false},
+        RotaryCase{"usual_normed", 16, 4, 128, 7, true}, RotaryCase{"idle_lanes", 5, 1, 96, 7, false},
+        RotaryCase{"idle_lanes_normed", 5, 1, 96, 7, true}, RotaryCase{"widest_fp32", 2, 1, 256, 3, false},
+        RotaryCase{"widest_fp32_normed", 2, 1, 256, 3, true}, RotaryCase{"widest_normed", 1, 1, 512, 3, true},
+        RotaryCase{"too_wide_normed", 2, 1, 544, 3, true}),
+    [](const auto& shape) { return std::string(shape.param.name); });
 
 TEST(SplitRotaryTable, KeepsLengthsAndRelativePositions) {
   const auto table = ops::make_rotary_table(64, 8, 10000, at::kDouble, test_device());

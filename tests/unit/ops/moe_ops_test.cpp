@@ -175,7 +175,8 @@ TEST_P(SwigluExperts, EqualsALoopOverTokens) {
                   {"addend", random_tensor({tokens, width}, "addend")}});
 }
 
-INSTANTIATE_TEST_SUITE_P(Widths, SwigluExperts, ::testing::Values(6, 16)); // rows of odd and of whole 16-byte units
+INSTANTIATE_TEST_SUITE_P(Widths, SwigluExperts,
+                         ::testing::Values(6, 16, 264)); // rows of odd and of whole 16-byte units
 
 } // namespace
 } // namespace conclave::testing

@@ -21,6 +21,8 @@ TEST(Cost, ProductsByTheirShapes) {
   EXPECT_EQ(flops_of({"aten::bmm", {{2, 3, 5}, {2, 5, 7}}, {}}), 2 * 2 * 3 * 5 * 7);
   EXPECT_EQ(flops_of({"aten::_grouped_mm", {{100, 5}, {4, 5, 7}, {4}}, {}}), 2 * 100 * 5 * 7);
   EXPECT_EQ(flops_of({"aten::_grouped_mm", {{5, 100}, {100, 7}, {4}}, {}}), 2 * 100 * 5 * 7); // of a weight's gradient
+  EXPECT_EQ(flops_of({"conclave::grouped_product", {{100, 5}, {4, 7, 5}, {4}, {100, 7}}, {}}), 2 * 100 * 5 * 7);
+  EXPECT_EQ(flops_of({"conclave::grouped_weight_gradient", {{100, 5}, {100, 7}, {4}, {4, 5, 7}}, {}}), 2 * 100 * 5 * 7);
   EXPECT_EQ(flops_of({"aten::add", {{3, 5}, {3, 5}}, {}}), 0);
 }
 

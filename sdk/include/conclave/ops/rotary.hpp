@@ -3,6 +3,11 @@
 //
 // The rotation is a true one: the pair (x_i, x_{i + D/2}) turns by position * theta^(-2 i / D). Pairs are half a head
 // apart ("rotate_half"), as in Hugging Face's Llama, Mixtral and Qwen3.
+//
+// Computed in fp32 (fp64 for fp64), norm and rotation together, and rounded once; but where on a GPU half a head is not of whole
+// 16-byte units, or more than 512 bytes, ATen's operators round between the two.
+//
+// Threading: as autograd.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,7 +38,8 @@ struct Qkv {
 };
 
 /// qkv [B, S, (heads + 2 kv_heads) * head_width]: queries, then keys, then values. position_ids [B, S] int64 in
-/// [0, length of the table).
+/// [0, length of the table): on the CPU another one throws c10::Error, on a GPU it ends the process's work there, as every failed
+/// check in a kernel does.
 Qkv split_rotary(const at::Tensor& qkv, std::int64_t heads, std::int64_t kv_heads, const at::Tensor& position_ids,
                  const RotaryTable& table, const QkNorm* norm = nullptr);
 
