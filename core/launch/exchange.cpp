@@ -40,9 +40,9 @@ Exchange::Exchange(std::unique_ptr<Store> store, Settings settings)
 
 std::string Exchange::next(const std::string& key) { return key + "/" + std::to_string(calls_[key]++); }
 
-Result<std::vector<std::string>> Exchange::wait(const std::vector<std::string>& keys) {
-  const bool limited = settings_.timeout.count() > 0;
-  const Clock::time_point begin = Clock::now(), deadline = begin + settings_.timeout;
+Result<std::vector<std::string>> Exchange::wait(const std::vector<std::string>& keys, milliseconds timeout) {
+  const bool limited = timeout.count() > 0;
+  const Clock::time_point begin = Clock::now(), deadline = begin + timeout;
   for (;;) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
     const milliseconds slice = limited ? std::clamp(left, milliseconds(1), milliseconds(1000)) : milliseconds(1000);
@@ -70,7 +70,7 @@ Result<std::vector<std::string>> Exchange::gather(const std::string& key, const 
   std::vector<std::string> keys;
   for (int rank = 1; rank < settings_.size; ++rank) keys.push_back(place + std::to_string(rank));
   if (keys.empty()) return std::vector<std::string>{text};
-  CONCLAVE_ASSIGN(const std::vector<std::string> missing, wait(keys));
+  CONCLAVE_ASSIGN(const std::vector<std::string> missing, wait(keys, settings_.timeout));
   if (!missing.empty()) {
     std::vector<int> ranks;
     for (const std::string& one : missing) ranks.push_back(std::stoi(one.substr(place.size())));
@@ -90,8 +90,10 @@ Result<std::string> Exchange::broadcast(const std::string& key, const std::strin
     CONCLAVE_RETURN_IF_ERROR(store_->set(place, text));
     return text;
   }
-  CONCLAVE_ASSIGN(const std::vector<std::string> missing, wait({place}));
-  if (!missing.empty()) return lost("rank 0 did not come to '" + key + "' within " + seconds_text(settings_.timeout));
+  // Whoever came just before rank 0 must still be there when it says whom it has waited for.
+  const milliseconds patience = 2 * settings_.timeout;
+  CONCLAVE_ASSIGN(const std::vector<std::string> missing, wait({place}, patience));
+  if (!missing.empty()) return lost("rank 0 did not come to '" + key + "' within " + seconds_text(patience));
   CONCLAVE_ASSIGN(std::vector<std::string> values, store_->get({place}));
   CONCLAVE_ASSIGN(const std::int64_t readers, store_->add(place + "/readers", 1));
   if (readers == settings_.size - 1) { // the last one: nobody needs it any more

@@ -25,7 +25,9 @@ class Exchange {
  public:
   struct Settings {
     int rank = 0, size = 1;
-    std::chrono::milliseconds timeout{0}; ///< of one call; 0: as long as it takes
+    /// For rank 0 to wait for the others; they wait twice as long for its answer, which names who is missing. 0: as long as
+    /// it takes.
+    std::chrono::milliseconds timeout{0};
     /// Asked about once a second during a call, which returns with the error if there is one.
     std::function<std::optional<Error>()> interrupted;
   };
@@ -52,7 +54,7 @@ class Exchange {
 
  private:
   /// Keys that are not there when time is up, or nothing.
-  Result<std::vector<std::string>> wait(const std::vector<std::string>& keys);
+  Result<std::vector<std::string>> wait(const std::vector<std::string>& keys, std::chrono::milliseconds timeout);
   std::string next(const std::string& key);
 
   std::unique_ptr<Store> store_;

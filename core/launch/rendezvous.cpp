@@ -22,17 +22,7 @@ constexpr const char* main_part = "main";
 
 std::string prefix_of(const std::string& id, const std::string& part) { return "conclave/" + id + "/" + part + "/"; }
 
-/// Before the first step there is no run that could have lost a rank: what is missing does not fit.
-Error refusal(Error error) {
-  if (error.code != Code::peer_lost) return error;
-  error.code = Code::unsupported;
-  if (error.fix.empty())
-    error.fix =
-        "see what the ranks that are missing say; ranks that start late need a longer CONCLAVE_RENDEZVOUS_TIMEOUT";
-  return error;
-}
-
-Status refused(const Status& status) { return status.ok() ? status : Status(refusal(status.error())); }
+constexpr milliseconds farewell{2500}; ///< for the others to read why a meeting came to nothing, once a second
 
 } // namespace
 
@@ -48,18 +38,16 @@ Result<std::unique_ptr<Store>> Rendezvous::open(const std::string& name, millise
 
 Result<std::unique_ptr<Rendezvous>> Rendezvous::join(RendezvousSettings settings) {
   // A stopped process still accepts connections and then says nothing: what waits for it is left behind.
-  const milliseconds limit = 2 * settings.timeout + std::chrono::seconds(10);
+  const milliseconds limit = 3 * settings.timeout + std::chrono::seconds(10);
   const std::string where = settings.address.text();
   auto outcome = std::make_shared<std::promise<Result<std::unique_ptr<Rendezvous>>>>();
   auto future = outcome->get_future();
   std::thread joining([outcome, settings = std::move(settings)]() mutable {
     std::unique_ptr<Rendezvous> self(new Rendezvous(std::move(settings)));
-    Status met = self->meet();
-    if (!self->died_) met = refused(met);
-    if (met.ok())
-      outcome->set_value(std::move(self));
-    else
-      outcome->set_value(met.error());
+    const Status met = self->meet();
+    if (met.ok()) return outcome->set_value(std::move(self));
+    if (self->server_ != nullptr) std::this_thread::sleep_for(farewell);
+    outcome->set_value(met.error());
   });
   if (future.wait_for(limit) != std::future_status::ready) {
     joining.detach();
@@ -77,7 +65,15 @@ Status Rendezvous::meet() {
     CONCLAVE_ASSIGN(server_, StoreServer::start(settings_.address, remote, settings_.id));
     settings_.address.port = server_->port();
   }
-  CONCLAVE_ASSIGN(auto store, open(main_part, settings_.timeout));
+  auto opened = open(main_part, settings_.timeout);
+  if (!opened.ok()) {
+    Error error = opened.error();
+    if (error.code != Code::peer_lost) return error;
+    if (!settings_.hosted_by_rank_0()) return unsupported(std::move(error.what), std::move(error.fix));
+    error.what = "rank 0 has not come: " + error.what;
+    return error;
+  }
+  std::unique_ptr<Store> store = std::move(opened).value();
   const std::string again = "end what is left of the other launch, then start all ranks again";
 
   if (!settings_.agent_store) {
@@ -120,7 +116,12 @@ Status Rendezvous::meet() {
   auto hosts = exchange_->exchange("rendezvous", host_name());
   if (!hosts.ok()) { // maybe another rank's words, when it was the first to hear of a death
     if (auto error = died()) return *std::move(error);
-    return hosts.error();
+    Error error = hosts.error();
+    if (error.fix.empty())
+      error.fix =
+          "see what the ranks that are missing say, then start all again; ranks that start late need a longer "
+          "CONCLAVE_RENDEZVOUS_TIMEOUT";
+    return error;
   }
   hosts_ = std::move(hosts).value();
   return {};
@@ -129,15 +130,20 @@ Status Rendezvous::meet() {
 std::optional<Error> Rendezvous::died() {
   const auto what = exchange_->store().find(died_key);
   if (!what.ok() || !*what) return std::nullopt;
-  died_ = true;
   return Error{Code::peer_lost, "", **what,
                "start the run again: it goes on from its last checkpoint, if there is one"};
 }
 
 Result<std::unique_ptr<Exchange>> Rendezvous::connect(const std::string& name, milliseconds timeout) {
-  CONCLAVE_ASSIGN(auto store, open(name, settings_.timeout));
+  auto opened = open(name, settings_.timeout);
+  if (!opened.ok()) { // it was there: whoever hosts it is lost
+    Error error = opened.error();
+    error.code = Code::peer_lost;
+    return error;
+  }
   return std::make_unique<Exchange>(
-      std::move(store), Exchange::Settings{settings_.ranks.rank, settings_.ranks.world_size, timeout, nullptr});
+      std::move(opened).value(),
+      Exchange::Settings{settings_.ranks.rank, settings_.ranks.world_size, timeout, nullptr});
 }
 
 Status Rendezvous::leave() {

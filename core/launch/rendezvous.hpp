@@ -1,9 +1,10 @@
 // Rendezvous: the ranks of a launch find each other.
 //
 // A launcher gives each rank the address of a store and an id of the launch; where no agent of the launcher hosts the store,
-// rank 0 does. Joining finds out what would otherwise end in a silence: a port that is taken, nobody at the address, the
-// store of another launch, a rank number that two processes have, worlds of different sizes, ranks that do not come. All
-// of them are Code::unsupported, exit 3.
+// rank 0 does. Joining finds out what would otherwise end in a silence. Code::unsupported, exit 3: a port that is taken, no
+// store at the launcher's address, the store of another launch, a rank number that two processes have, worlds of different
+// sizes. Code::peer_lost, exit 76: ranks that do not come in time, or are gone before all have met; every other rank names
+// them.
 //
 // Threading: the step thread. Other threads get an exchange of their own from connect(), which any thread may call.
 #pragma once
@@ -28,7 +29,11 @@ struct RendezvousSettings {
   std::string id;           ///< of this launch: a restart has another one
   bool host_store = false;  ///< this rank hosts the store
   bool agent_store = false; ///< an agent of the launcher hosts it, for one launch after another (torchrun)
-  std::chrono::milliseconds timeout{std::chrono::minutes(5)}; ///< for the last rank to come, and for each exchange
+  /// For rank 0 to wait for the last rank, and for each exchange; for the others to wait for the store.
+  std::chrono::milliseconds timeout{std::chrono::minutes(5)};
+
+  /// Else the supervisor or the launcher's agent does.
+  [[nodiscard]] bool hosted_by_rank_0() const { return ranks.launcher != "conclave" && !agent_store; }
 };
 
 /// From the launcher's variables:
@@ -48,7 +53,8 @@ std::string rendezvous_prefix(const std::string& id);
 
 class Rendezvous {
  public:
-  /// Returns when every rank has come. Collective. Takes the timeout and a little at most, whatever the others do.
+  /// Returns when every rank has come. Collective. Takes three times the timeout and a little at most,
+  /// whatever the others do.
   static Result<std::unique_ptr<Rendezvous>> join(RendezvousSettings settings);
   ~Rendezvous();
   Rendezvous(const Rendezvous&) = delete;
@@ -74,7 +80,7 @@ class Rendezvous {
   /// What died_key says, if it is there.
   [[nodiscard]] std::optional<Error> died();
 
-  /// Another connection to the store. `name` is the same on every rank and different for each use. `timeout` is of each
+  /// Another connection to the store; Code::peer_lost when there is none to be had. `name` is the same on every rank and different for each use. `timeout` is of each
   /// call; 0: as long as it takes. Any thread.
   Result<std::unique_ptr<Exchange>> connect(const std::string& name, std::chrono::milliseconds timeout);
 
@@ -91,7 +97,6 @@ class Rendezvous {
   std::unique_ptr<StoreServer> server_; // after the connections, so that it outlives them
   std::unique_ptr<Exchange> exchange_;
   std::vector<std::string> hosts_;
-  bool died_ = false; ///< a rank, while the others were meeting
 };
 
 } // namespace conclave

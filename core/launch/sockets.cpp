@@ -129,10 +129,11 @@ Result<StoreAddress> find_listener(const StoreAddress& address, std::chrono::mil
     if (left <= Clock::duration::zero()) break;
     std::this_thread::sleep_for(std::min<Clock::duration>(pause, left));
   }
-  return unsupported(
+  return Error{
+      Code::peer_lost, "",
       "nobody answers at the rendezvous address " + address.text() + " within " + seconds_text(timeout) + ": " + why,
       "see whether rank 0 was started and what it says; MASTER_ADDR and MASTER_PORT must be those of its "
-      "machine, open to this one");
+      "machine, open to this one; ranks that start late need a longer CONCLAVE_RENDEZVOUS_TIMEOUT"};
 }
 
 std::string local_address_towards(const std::string& host) {

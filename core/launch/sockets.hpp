@@ -20,7 +20,7 @@ struct BoundSocket {
 };
 Result<BoundSocket> bind_socket(const StoreAddress& address, bool remote);
 
-/// Tries to connect until somebody listens there; returns the numeric address that did. Code::unsupported when nobody does.
+/// Tries to connect until somebody listens there; returns the numeric address that did. Code::peer_lost when nobody does.
 Result<StoreAddress> find_listener(const StoreAddress& address, std::chrono::milliseconds timeout);
 
 /// The numeric address of this machine's interface that leads to `host` (a numeric address); "" when none does.

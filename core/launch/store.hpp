@@ -3,8 +3,8 @@
 // What this is: c10d's TCPStore with errors as values and without its headers. What this is not: a place for tensors; a
 // value is a short text.
 //
-// A connection that does not open is Code::unsupported: the machine or the launch does not fit. Once it is open, a store
-// that goes away is Code::peer_lost: the process that hosts it is one of the run's.
+// Nobody at the address is Code::peer_lost, as is a store that goes away: the process that hosts it is one of the run's.
+// Something else that answers there is Code::unsupported: the launch does not fit.
 //
 // Threading: a server is its own thread. A connection serves one thread at a time and holds the caller while the server is
 // silent, for ever if the process that hosts it is stopped; the watchdog is there for that.

@@ -206,9 +206,9 @@ Result<std::unique_ptr<Watchdog>> Watchdog::start(Rendezvous& rendezvous, Watchd
   impl->ranks = rendezvous.settings().ranks;
   impl->host = rendezvous.hosts()[static_cast<std::size_t>(impl->ranks.rank)];
   impl->hosts_store = rendezvous.settings().host_store;
-  impl->store_host = impl->ranks.launcher == "conclave"  ? "the process that supervises the ranks"
+  impl->store_host = rendezvous.settings().hosted_by_rank_0() ? "rank 0 (host " + rendezvous.hosts().front() + ")"
                      : rendezvous.settings().agent_store ? "the launcher's agent, which hosts the rendezvous store,"
-                                                         : "rank 0 (host " + rendezvous.hosts().front() + ")";
+                                                         : "the process that supervises the ranks";
   // Several signs in the time after which a rank counts as lost.
   impl->interval = std::clamp(impl->settings.lost_after / 10, milliseconds(10), milliseconds(1000));
   CONCLAVE_ASSIGN(impl->exchange, rendezvous.connect("watchdog", rendezvous.settings().timeout));

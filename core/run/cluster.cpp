@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <charconv>
+#include <condition_variable>
 #include <cstdlib>
 #include <mutex>
 #include <optional>
@@ -24,6 +25,8 @@ namespace {
 /// How long the step thread may take to come back by itself once another rank is lost: long enough for a broken collective
 /// to be noticed and for the end of a run to be written down, short against a launcher's patience.
 constexpr std::chrono::seconds time_to_come_back{5};
+/// How long a rank that ends badly may take for its last words: a disk or a store that does not answer may never let it go.
+constexpr std::chrono::seconds time_to_end{60};
 
 std::chrono::milliseconds milliseconds(std::chrono::duration<double> time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time);
@@ -37,8 +40,10 @@ struct Cluster::Impl {
   std::unique_ptr<Exchange> exchange; ///< without a time limit: preparing data may take hours
   std::unique_ptr<RendezvousPeers> peers;
   std::atomic<bool> leaving{false}; ///< this rank will answer nobody any more
-  std::atomic<bool> ended{false};
-  std::mutex give_up_mutex;
+  bool left_well = false;
+  std::mutex end_mutex; ///< of whoever ends the run: the step thread or the watchdog
+  std::condition_variable end_began;
+  bool ending = false;                ///< the step thread does; under end_mutex
   std::unique_ptr<Watchdog> watchdog; // first to end: it looks at the rest
 
   std::optional<Error> interrupted() const {
@@ -49,7 +54,7 @@ struct Cluster::Impl {
 
 Cluster::Cluster(Settings settings) : settings_(std::move(settings)), impl_(std::make_unique<Impl>()) {}
 
-Cluster::~Cluster() { impl_->ended = true; }
+Cluster::~Cluster() { begin_end(); }
 
 Result<std::unique_ptr<Cluster>> Cluster::join(Settings settings) {
   std::unique_ptr<Cluster> self(new Cluster(std::move(settings)));
@@ -76,11 +81,8 @@ Result<std::unique_ptr<Cluster>> Cluster::join(Settings settings) {
   };
   watch.on_verdict = [&impl, give_up = self->settings_.give_up](const Error& verdict) {
     // The step thread may be in a collective that never ends. Whoever is not back in time is left where it is.
-    const auto until = std::chrono::steady_clock::now() + time_to_come_back;
-    while (std::chrono::steady_clock::now() < until) {
-      if (impl.leaving || impl.ended) return;
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    }
+    std::unique_lock lock(impl.end_mutex); // kept to the end: a step thread that comes back now has nothing to say
+    if (impl.end_began.wait_for(lock, time_to_come_back, [&impl] { return impl.ending; })) return;
     if (give_up) give_up(verdict);
     _exit(exit_code(verdict.code));
   };
@@ -138,11 +140,22 @@ Error Cluster::explain(Error error) {
   return impl_->watchdog != nullptr ? impl_->watchdog->explain(std::move(error)) : error;
 }
 
+void Cluster::begin_end() {
+  const std::scoped_lock lock(impl_->end_mutex);
+  impl_->ending = true;
+  impl_->end_began.notify_all();
+}
+
 void Cluster::leave(int code, const std::string& reason) {
   const bool good = code == 0 || code == exit_code(Code::stopped);
   if (alone() || impl_->leaving.exchange(!good)) return;
+  if (!good)
+    std::thread([code] {
+      std::this_thread::sleep_for(time_to_end);
+      _exit(code);
+    }).detach();
   impl_->watchdog->leave(code, reason);
-  if (!good || impl_->ended.exchange(true)) return;
+  if (!good || std::exchange(impl_->left_well, true)) return;
   if (const Status left = impl_->rendezvous->leave(); !left.ok() && settings_.log != nullptr)
     settings_.log->warning("at the end: " + left.error().render());
 }

@@ -31,8 +31,8 @@ class Cluster {
     Mesh mesh;
     std::chrono::duration<double> timeout{600}, lost_after{30}; ///< parallel.timeout, parallel.lost_after
     Logger* log = nullptr;
-    /// Another rank is lost and this one does not come back from what it is in: called on a thread of its own with the error
-    /// that the run would have ended with. The process ends when it returns.
+    /// Another rank is lost and this one does not come back from what it is in (begin_end() was not called): called on a
+    /// thread of its own with the error that the run would have ended with. The process ends when it returns.
     std::function<void(const Error&)> give_up;
     OperationBoard::SpanHook span; ///< for a trace of the collectives; empty: none
   };
@@ -64,7 +64,11 @@ class Cluster {
   void set_step(std::int64_t step);
   /// An error because another rank is lost, with what the watchdog found out; others are returned as they are.
   [[nodiscard]] Error explain(Error error);
-  /// This rank ends with that exit code; the others learn of it.
+  /// The step thread is back and ends the run, well or badly: the watchdog leaves that to it from now on. Where give_up came
+  /// first this does not return, and the process ends meanwhile.
+  void begin_end();
+  /// This rank ends with that exit code; the others learn of it. After a bad one the process ends within a minute, whatever
+  /// it still waits for.
   void leave(int code, const std::string& reason);
 
  private:

@@ -83,6 +83,7 @@ class Run {
     std::string reason = "done";
     if (!outcome.ok() && outcome.error().code == Code::peer_lost && cluster_ != nullptr)
       outcome = cluster_->explain(outcome.error());
+    if (cluster_ != nullptr) cluster_->begin_end();
     if (!outcome.ok()) {
       Error error = blame_library(outcome.error(), registry_.file_of(outcome.error().where).string());
       error.where = place_of(experiment_, error.where);
@@ -99,7 +100,8 @@ class Run {
     if (code != 0 && code != 75 && cluster_ != nullptr) cluster_->leave(code, reason); // before anybody waits for us
     // A checkpoint may still be on its way, and it has rows to flush.
     if (checkpoints_ != nullptr)
-      if (const Status written = checkpoints_->wait(); !written.ok()) log_.warning(written.error().render());
+      if (const Status written = checkpoints_->wait(); !written.ok() && written.error().code != Code::peer_lost)
+        log_.warning(written.error().render()); // who is lost has been said
     if (observer_ != nullptr) observer_->finish(code);
     const int rank = cluster_ != nullptr ? cluster_->rank() : 0;
     if (directory_ != nullptr) {

@@ -36,6 +36,10 @@ class Kernels final : public ops::GpuKernels {
   void swiglu_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weights, const at::Tensor& dx,
                        const at::Tensor& y, const at::Tensor& dweights) const override;
 
+  void cross_entropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& mask, double label_smoothing,
+                     double z_loss, const at::Tensor& loss, const at::Tensor& nll,
+                     const at::Tensor& gradient) const override;
+
   void adamw(const AdamWTensors& tensors, const AdamWScalars& scalars,
              const ops::AdamWCoefficients& coefficients) const override;
   void fill_normal(const at::Tensor& out, const BoxOf& local, const BoxOf& global, std::array<std::uint32_t, 4> stream,

@@ -1,6 +1,7 @@
-// split_rotary: a warp for a token's queries, keys or values, which are a part of qkv's row and a row of a tensor of their own.
-// Some lanes take a head together, each a vector of its low half and the one of its high half that turns with it; the warp works
-// on several heads side by side, and each lane keeps its cosines, sines and weights for all of them.
+// split_rotary: some lanes of a warp take a head together, each a vector of its low half and the one of its high half that turns
+// with it; the warp works on several heads side by side. Forward, a warp takes a token, and its lanes keep their cosines and sines
+// for all heads. Backward, it takes a token's queries, keys or values, so that a lane has the weight and the weight's gradient of
+// one norm alone in its registers, and has the next heads under way while it works.
 //
 // Bytes that must move, for tokens of N = (heads + 2 kv_heads) head_width numbers of b bytes: 2 N b either way, and the norms'
 // input once more on the way back. Tables and weights come from the caches.
@@ -15,9 +16,6 @@ constexpr int warps = 4;
 constexpr int threads = warps * warp;
 /// Blocks with a norm's sums that a multiprocessor runs at once, at least: bounds their registers.
 constexpr int summing_blocks = 4;
-
-/// blockIdx.y: which part of the row. The parts' blocks start in this order, the longest first.
-enum Part : unsigned { queries, keys, values, parts };
 
 /// What a lane does: always the same piece of a head, of every `slots`th head.
 template <class T>
@@ -34,25 +32,7 @@ struct Place {
   }
 };
 
-/// The heads of this block's part, in both tensors.
-template <class T, class Rows>
-struct Heads {
-  int count;
-  std::int64_t row, offset; ///< of qkv: numbers in a row, and before the part
-  T* own;                   ///< the part's tensor
-  const float* weight;
-
-  __device__ Heads(const RotaryShape& shape, const RotaryInputs& in, const Rows& tensors) {
-    const std::int64_t width = shape.head_width;
-    const bool first = blockIdx.y == queries, second = blockIdx.y == keys;
-    row = (shape.heads + 2 * shape.kv_heads) * width;
-    offset = first ? 0 : (second ? shape.heads : shape.heads + shape.kv_heads) * width;
-    count = static_cast<int>(first ? shape.heads : shape.kv_heads);
-    own = first ? tensors.query : second ? tensors.key : tensors.value;
-    weight = first ? in.query_weight : in.key_weight;
-  }
-};
-
+/// What attention takes, and its gradients.
 template <class T>
 struct Tensors {
   T *query, *key, *value;
@@ -125,53 +105,71 @@ struct Turn {
 template <class T, bool normed>
 __global__ void __launch_bounds__(threads)
     forward(const RotaryShape shape, const RotaryInputs in, const Tensors<T> out) {
-  constexpr int at_once = 2;
   const std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
   if (token >= shape.tokens) return;
   const Place<T> place(shape);
-  const Heads<T, Tensors<T>> heads(shape, in, out);
-  const bool turns = blockIdx.y != values;
-  const int width = static_cast<int>(shape.head_width);
+  const int width = static_cast<int>(shape.head_width), heads = static_cast<int>(shape.heads);
+  const int turned = heads + static_cast<int>(shape.kv_heads), all = turned + static_cast<int>(shape.kv_heads);
   const float share = 1.0F / static_cast<float>(width);
-  const T* from = static_cast<const T*>(in.qkv) + token * heads.row + heads.offset;
-  T* to = heads.own + token * heads.count * width;
+  const T* row = static_cast<const T*>(in.qkv) + token * all * width;
+  T* const query = out.query + token * heads * width;
+  T* const key = out.key + token * shape.kv_heads * width;
+  T* const value = out.value + token * shape.kv_heads * width;
 
   Turn<T> turn;
-  Piece<T> weight;
-  for (int first = 0; first < heads.count; first += at_once * place.slots) {
-    Pairs<T> packed[at_once];
+  for (int first = 0; first < all; first += place.slots) {
+    const int head = first + place.slot;
+    const bool there = place.active && head < all, is_query = head < heads, turns = head < turned;
+    Pairs<T> packed;
+    packed.clear();
+    if (there) packed.fetch_from(row + head * width, place);
+    if (first == 0) turn.load(shape, in, in.positions[token], place); // the heads need not wait for the position
+    Piece<T> x(packed);
+    float scale = 1;
+    if constexpr (normed) {
+      float squares = 0;
 #pragma unroll
-    for (int u = 0; u < at_once; ++u) {
-      const int head = first + u * place.slots + place.slot;
-      packed[u].clear();
-      if (place.active && head < heads.count) packed[u].fetch_from(from + head * width, place);
+      for (int j = 0; j < x.n; ++j) squares += x.low[j] * x.low[j] + x.high[j] * x.high[j];
+      scale = rsqrtf(warp_sum(squares, place.lanes) * share + in.eps);
     }
-    if (first == 0 && turns) { // after the heads, which need not wait for the position
-      turn.load(shape, in, in.positions[token], place);
-      if (normed && place.active) weight.load(heads.weight, place);
-    }
+    if (!there) continue;
+    if (turns) {
+      if constexpr (normed) {
+        Piece<T> weight;
+        weight.load(is_query ? in.query_weight : in.key_weight, place);
 #pragma unroll
-    for (int u = 0; u < at_once; ++u) {
-      const int head = first + u * place.slots + place.slot;
-      Piece<T> x(packed[u]);
-      if (turns) {
-        if constexpr (normed) {
-          float squares = 0;
-#pragma unroll
-          for (int j = 0; j < x.n; ++j) squares += x.low[j] * x.low[j] + x.high[j] * x.high[j];
-          const float scale = rsqrtf(warp_sum(squares, place.lanes) * share + in.eps);
-#pragma unroll
-          for (int j = 0; j < x.n; ++j) {
-            x.low[j] *= scale * weight.low[j];
-            x.high[j] *= scale * weight.high[j];
-          }
+        for (int j = 0; j < x.n; ++j) {
+          x.low[j] *= scale * weight.low[j];
+          x.high[j] *= scale * weight.high[j];
         }
-        turn.forth(x);
       }
-      if (place.active && head < heads.count) x.store_to(to + head * width, place);
+      turn.forth(x);
     }
+    T* const to = is_query ? query : turns ? key : value;
+    x.store_to(to + (head - (is_query ? 0 : turns ? heads : turned)) * width, place);
   }
 }
+
+/// blockIdx.y: which part of a token's row. Blocks start in this order, the longest first.
+enum Part : unsigned { queries, keys, values, parts };
+
+/// The heads of this block's part, in both tensors.
+template <class T>
+struct Heads {
+  int count;
+  std::int64_t row, offset; ///< of qkv: numbers in a row, and before the part
+  const T* gradient;
+  const float* weight;
+
+  __device__ Heads(const RotaryShape& shape, const RotaryInputs& in, const Tensors<const T>& gradients) {
+    const bool first = blockIdx.y == queries, second = blockIdx.y == keys;
+    row = (shape.heads + 2 * shape.kv_heads) * shape.head_width;
+    offset = first ? 0 : (second ? shape.heads : shape.heads + shape.kv_heads) * shape.head_width;
+    count = static_cast<int>(first ? shape.heads : shape.kv_heads);
+    gradient = first ? gradients.query : second ? gradients.key : gradients.value;
+    weight = first ? in.query_weight : in.key_weight;
+  }
+};
 
 /// A weight's gradient, added up over the heads side by side, then over the block's warps in order.
 template <class T>
@@ -203,7 +201,7 @@ __global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
     backward(const RotaryShape shape, const RotaryInputs in, const Tensors<const T> gradients, T* dqkv,
              float* query_partial, float* key_partial) {
   const Place<T> place(shape);
-  const Heads<const T, Tensors<const T>> heads(shape, in, gradients);
+  const Heads<T> heads(shape, in, gradients);
   const bool turns = blockIdx.y != values;
   const int width = static_cast<int>(shape.head_width);
   const float share = 1.0F / static_cast<float>(width);
@@ -219,7 +217,7 @@ __global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
     Fetched next;
     const bool there = token < shape.tokens && head < heads.count && place.active;
     next.gradient.clear();
-    if (there) next.gradient.fetch_from(heads.own + (token * heads.count + head) * width, place);
+    if (there) next.gradient.fetch_from(heads.gradient + (token * heads.count + head) * width, place);
     if constexpr (normed) {
       next.input.clear();
       const T* qkv = static_cast<const T*>(in.qkv);
@@ -279,7 +277,7 @@ std::int64_t blocks_of(const RotaryShape& shape) { return (shape.tokens + warps 
 
 void split_rotary(const RotaryShape& shape, const RotaryInputs& in, void* query, void* key, void* value,
                   cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(blocks_of(shape)), parts);
+  const auto grid = static_cast<unsigned>(blocks_of(shape));
   dispatch(shape.type, [&]<class T>(T) {
     const Tensors<T> out{static_cast<T*>(query), static_cast<T*>(key), static_cast<T*>(value)};
     in.query_weight != nullptr ? forward<T, true><<<grid, threads, 0, stream>>>(shape, in, out)

@@ -3,6 +3,7 @@
 #include "conclave/ops/backends.hpp"
 
 #include "function.hpp"
+#include "gpu_kernels.hpp"
 
 namespace conclave::ops {
 
@@ -14,15 +15,17 @@ std::vector<std::pair<std::string, std::string>> operator_backends(const Device&
             {"rms_norm", own},  {"rotary", own},        {"router", own}};
   }
   const bool half = compute == at::kBFloat16 || compute == at::kHalf;
-  const std::string aten = "ATen";
-  return {{"attention", cuda && half ? "ATen scaled_dot_product_attention; flash attention for windows"
-                                     : "ATen scaled_dot_product_attention"},
-          {"cross_entropy", aten},
-          {"experts", cuda && compute != at::kDouble ? "ATen _grouped_mm" : "ATen mm, expert by expert"},
-          {"linear", "ATen mm"},
-          {"rms_norm", aten},
-          {"rotary", aten},
-          {"router", aten}};
+  const GpuKernels* const kernels = cuda && compute != at::kDouble ? gpu_kernels() : nullptr;
+  const std::string attention = cuda && half ? "ATen scaled_dot_product_attention; flash attention for windows"
+                                             : "ATen scaled_dot_product_attention";
+  const std::string aten = "ATen", own = kernels != nullptr ? "Conclave CUDA kernel" : aten;
+  std::string experts = cuda && compute != at::kDouble ? "ATen _grouped_mm" : "ATen mm, expert by expert";
+  if (kernels != nullptr)
+    experts = kernels->prefers_grouped_product(compute) ? "Conclave CUDA kernels"
+              : half && kernels->has_grouped()          ? "Conclave CUDA kernels; ATen _grouped_mm but for the weights"
+                                                        : "Conclave CUDA kernels; ATen _grouped_mm";
+  return {{"attention", attention}, {"cross_entropy", own}, {"experts", experts}, {"linear", "ATen mm"},
+          {"rms_norm", own},        {"rotary", own},        {"router", aten}};
 }
 
 } // namespace conclave::ops

@@ -16,6 +16,7 @@
 
 #include "cpu_kernels.hpp"
 #include "function.hpp"
+#include "gpu_kernels.hpp"
 #include "projected_loss.hpp"
 
 namespace conclave::ops {
@@ -114,6 +115,13 @@ void chunk_loss(Chunk& c, const CrossEntropyState& state) {
   step([&](const auto& rows) { cpu::cross_entropy_finish(shape, rows); }, [&] { aten_finish(c, shape); });
 }
 
+/// Our kernel, where one device holds the whole vocabulary; null: none.
+const GpuKernels* kernels_for(const Chunk& c, const CrossEntropyState& state) {
+  if (!c.logits.is_cuda() || c.logits.scalar_type() != at::kFloat || state.group != nullptr || c.logits.size(1) == 0)
+    return nullptr;
+  return gpu_kernels();
+}
+
 /// a [n, D] times b^T in the accumulation type.
 at::Tensor wide_product(const at::Tensor& a, const at::Tensor& b, at::ScalarType wide) {
   if (b.size(0) == 0) return at::empty({a.size(0), 0}, a.options().dtype(wide));
@@ -149,7 +157,14 @@ struct ProjectedCrossEntropy : Function<ProjectedCrossEntropy> {
                   at::empty({state.options.label_smoothing > 0 ? 3 : 2, n}, wide_options),
                   at::empty({n}, wide_options),
                   nll.narrow(0, begin, n)};
-      chunk_loss(chunk, state);
+      at::Tensor dlogits;
+      if (const GpuKernels* const kernels = kernels_for(chunk, state)) {
+        if (state.wants_gradients) dlogits = at::empty(chunk.logits.sizes(), hidden.options());
+        kernels->cross_entropy(chunk.logits, chunk.labels, chunk.mask, state.options.label_smoothing,
+                               state.options.z_loss, chunk.loss, chunk.nll, dlogits);
+      } else {
+        chunk_loss(chunk, state);
+      }
       loss.add_(chunk.loss.sum());
       if (!state.wants_gradients) continue;
       at::Tensor dpart = dhidden.narrow(0, begin, n), dhead_rows = dhead.narrow(0, 0, columns);
@@ -157,11 +172,12 @@ struct ProjectedCrossEntropy : Function<ProjectedCrossEntropy> {
         dpart.zero_();
         continue;
       }
-      const at::Tensor dlogits = chunk.logits.to(hidden.scalar_type());
+      if (!dlogits.defined()) dlogits = chunk.logits.to(hidden.scalar_type());
       at::mm_out(dpart, dlogits, rows);
       const double keep_old = begin == 0 ? 0 : 1;
       if (wide == hidden.scalar_type() || !hidden.is_cuda()) {
-        at::addmm_out(dhead_rows, dhead_rows, chunk.logits.t(), part.to(wide), keep_old, 1);
+        at::addmm_out(dhead_rows, dhead_rows, wide == hidden.scalar_type() ? dlogits.t() : chunk.logits.t(),
+                      part.to(wide), keep_old, 1);
       } else {
         at::addmm_out(dhead_rows, dhead_rows, dlogits.t(), part, wide, keep_old, 1);
       }

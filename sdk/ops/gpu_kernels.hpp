@@ -80,6 +80,14 @@ class GpuKernels {
   virtual void swiglu_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weights,
                                const at::Tensor& dx, const at::Tensor& y, const at::Tensor& dweights) const = 0;
 
+  // cross_entropy ---------------------------------------------------------------------------------------------------
+
+  /// For each row of logits [n, V] fp32, of which all V are real: loss and nll [n] fp32 as ops::cross_entropy defines them, 0
+  /// where mask [n] is false; gradient [n, V] any type, when defined: of the summed loss. labels [n] int64 in [0, V).
+  virtual void cross_entropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& mask,
+                             double label_smoothing, double z_loss, const at::Tensor& loss, const at::Tensor& nll,
+                             const at::Tensor& gradient) const = 0;
+
   // adamw -----------------------------------------------------------------------------------------------------------
 
   struct AdamWTensors {

@@ -77,7 +77,6 @@ class Counter {
     const std::int64_t projected = all_ * (heads + 2 * keys) * head * element_;
     Part part;
     part.kept = norm() + hidden(all_);                      // and the product's input
-    part.kept += all_ * head * wide_;                       // the angles, as complex numbers
     part.kept += projected + output + all_ * heads * wide_; // queries, keys, values, output, log-sums
     if (c_.qk_norm) part.kept += projected + all_ * (heads + keys) * wide_;
     if (c_.hierarchy.head_gates) part.kept += output + all_ * heads * (wide_ + element_);
@@ -109,7 +108,8 @@ class Counter {
     const std::int64_t unit_rows = rows * c_.expert_width * element_;
     constexpr std::int64_t index = sizeof(std::int64_t);
     Part part;
-    part.kept = norm() + own_ * c_.width * wide_; // and the router's input in the accumulation type
+    // And the router's input, in the accumulation type where its product is of that type (ops::wide_linear).
+    part.kept = norm() + (request_.compute == at::kBFloat16 ? hidden(own_) : own_ * c_.width * wide_);
     part.kept += routing();
     part.kept += rows * 2 * index * (ranks > 1 ? 2 : 1); // order of the rows and its inverse, here and where they go
     part.kept += hidden(rows) + 2 * unit_rows + rows * wide_; // SwiGLU's result is computed again

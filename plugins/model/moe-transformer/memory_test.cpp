@@ -31,12 +31,11 @@ Mesh split_mesh(int tensor, int expert) {
 
 // 10 tokens of width 8 in bf16 are 160 bytes.
 constexpr std::int64_t attention_kept = (160 + 40) + 160  // input and scales of the norm, input of the product
-                                        + 160             // angles: 10 x 4 in fp32
                                         + 320 + 160 + 80; // q, k, v; output; log-sums of 2 heads
 constexpr std::int64_t attention_backward = 160 + 160 + 320 + 320 + 320;
 constexpr std::int64_t routing =
     160 + 160 + 120 + 160 + 40 + 40; // scores, choices, weights, logits, log-sums, real tokens
-constexpr std::int64_t experts_kept = (160 + 40) + 320 + routing // the router's input is in fp32
+constexpr std::int64_t experts_kept = (160 + 40) + 160 + routing // and the router's input
                                       + 2 * 20 * 8               // order of 20 rows, and back
                                       + 320 + 2 * 640 + 80;      // rows, products, weights
 constexpr std::int64_t experts_backward = 160 + 320 + 4 * 640;
@@ -46,7 +45,7 @@ constexpr std::int64_t head_forward = 160 + 10 * 31 * (4 + 2);
 TEST(ActivationBytes, OneLayerByHand) {
   const ActivationBytes bytes = activation_bytes(small_config(1), bf16_request(), 2, 5);
   EXPECT_EQ(bytes.kept, attention_kept + experts_kept + head_kept);
-  EXPECT_EQ(bytes.kept, 5672);
+  EXPECT_EQ(bytes.kept, 5352);
   // The head's forward pass is the worst moment: it runs while everything is kept.
   EXPECT_EQ(bytes.working, head_forward);
 }
@@ -67,8 +66,8 @@ TEST(ActivationBytes, TensorAndExpertRanksByHand) {
   request.chunks = 2;
   const ActivationBytes bytes = activation_bytes(small_config(2), request, 2, 5);
   // 5 own tokens are 80 bytes; one head of queries; the one key head is whole on both ranks.
-  const std::int64_t attention = (80 + 20) + 160 + 160 + 240 + 80 + 40;
-  const std::int64_t experts = (80 + 20) + 160 + routing + 4 * 10 * 8 + 160 + 2 * 320 + 40;
+  const std::int64_t attention = (80 + 20) + 160 + 240 + 80 + 40;
+  const std::int64_t experts = (80 + 20) + 80 + routing + 4 * 10 * 8 + 160 + 2 * 320 + 40;
   EXPECT_EQ(bytes.kept, attention + experts + 80);
   EXPECT_EQ(bytes.kept + bytes.working, attention + experts + 80 + 160 + 4 * 320);
 }

@@ -199,8 +199,7 @@ MoeStage::LayerResult MoeStage::run_experts(const LayerSlots& slots, const Layer
   const at::Tensor residual =
       slots.shared_gate_up != absent ? run_swiglu(h, slots.shared_gate_up, slots.shared_down, stream) : stream;
   // Every tensor rank routes all tokens, so that losses and counts are whole and equal on each.
-  const at::Tensor logits = parallel::gather_rows_replicated(
-      ops::linear(h.to(ops::accumulation_type(h.scalar_type())), param(slots.router)), tensor_);
+  const at::Tensor logits = parallel::gather_rows_replicated(ops::wide_linear(h, param(slots.router)), tensor_);
   ops::RouterOptions options;
   options.scores = config_.router.scores;
   options.top_k = config_.top_k;

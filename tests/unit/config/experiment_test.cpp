@@ -274,7 +274,7 @@ INSTANTIATE_TEST_SUITE_P(
             minimal(),
             {"precisoin=null", "train.clip=null"},
             "--set #2: train.clip: unknown option: the options here are steps, batch, micro_batch, label_smoothing, "
-            "z_loss, clip_grad_norm, grad_norm_limit, max_skipped, recompute\n"
+            "z_loss, clip_grad_norm, grad_norm_limit, max_skipped, recompute, cuda_graphs\n"
             "--set #1: precisoin: unknown option: did you mean precision? (group)\n"},
         Bad{"a_missing_base",
             "conclave: 1\nextends: none.yaml\nvars: {a: 1}\noptimizer: {with: {lr: 1}}\n"
@@ -380,7 +380,8 @@ TEST(Experiment, OnlyWhatChangesTheNumbersAffectsThem) {
   const std::map<Affects, std::vector<std::string>> expected = {
       {Affects::speed,
        {"data.workers", "parallel.bucket", "parallel.data", "parallel.expert", "parallel.pipeline",
-        "parallel.shard_optimizer", "parallel.tensor", "parallel.virtual_stages", "train.recompute"}},
+        "parallel.shard_optimizer", "parallel.tensor", "parallel.virtual_stages", "train.cuda_graphs",
+        "train.recompute"}},
       {Affects::io,
        {"data.cache", "evaluate.batches", "evaluate.every", "monitors", "parallel.lost_after", "parallel.timeout",
         "train.max_skipped"}},
