@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -16,6 +18,9 @@ namespace conclave {
 namespace {
 
 using std::chrono::milliseconds;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::unique_ptr<Cluster> join(int rank, std::function<void(const Error&)> give_up) {
   Cluster::Settings settings;
@@ -59,7 +64,8 @@ TEST(ClusterDeathTest, AStepThreadThatComesBackTooLateHasNothingToSay) {
           std::_Exit(5);
         });
   };
-  EXPECT_EXIT(late(), ::testing::ExitedWithCode(76), "^gives up: rank 1 .*no sign of life.*\n$");
+  EXPECT_EXIT(late(), ::testing::ExitedWithCode(76),
+              AllOf(HasSubstr("gives up: rank 1 "), Not(HasSubstr("comes back"))));
 }
 
 TEST(ClusterDeathTest, AStepThreadThatIsBackEndsTheRun) {
@@ -74,7 +80,7 @@ TEST(ClusterDeathTest, AStepThreadThatIsBackEndsTheRun) {
                   std::_Exit(exit_code(error.code));
                 });
   };
-  EXPECT_EXIT(back(), ::testing::ExitedWithCode(76), "^ends: rank 1 .*no sign of life.*\n$");
+  EXPECT_EXIT(back(), ::testing::ExitedWithCode(76), AllOf(HasSubstr("ends: rank 1 "), Not(HasSubstr("gives up"))));
 }
 
 } // namespace
