@@ -40,6 +40,13 @@ class Kernels final : public ops::GpuKernels {
                      double z_loss, const at::Tensor& loss, const at::Tensor& nll,
                      const at::Tensor& gradient) const override;
 
+  void route(const at::Tensor& logits, const RouteInputs& in, const RouteOutputs& out) const override;
+  void route_backward(const at::Tensor& logits, const RouteInputs& in, const at::Tensor& experts,
+                      const at::Tensor& slope, const RouteGradients& gradients,
+                      const at::Tensor& dlogits) const override;
+  void split_factor(const at::Tensor& x, Factor factor, const at::Tensor& parts) const override;
+  void sum_parts(const at::Tensor& in, const at::Tensor& out, bool accumulate) const override;
+
   void adamw(const AdamWTensors& tensors, const AdamWScalars& scalars,
              const ops::AdamWCoefficients& coefficients) const override;
   void fill_normal(const at::Tensor& out, const BoxOf& local, const BoxOf& global, std::array<std::uint32_t, 4> stream,

@@ -30,10 +30,11 @@ struct CrossEntropyState {
   bool wants_gradients = false;
 };
 
-/// Elements of a chunk's logits: small enough for the CPU's last cache level, large enough to fill a GPU.
+/// Few enough that a chunk's logits fit into the CPU's last cache level, enough to fill a GPU, there in whole tiles of a product.
 std::int64_t chunk_rows(const at::Tensor& hidden, std::int64_t columns) {
-  const std::int64_t elements = hidden.is_cpu() ? std::int64_t{1} << 21 : std::int64_t{1} << 27;
-  return std::clamp<std::int64_t>(elements / columns, 16, 8192);
+  if (hidden.is_cpu()) return std::clamp<std::int64_t>((std::int64_t{1} << 21) / columns, 16, 8192);
+  constexpr std::int64_t tile = 256;
+  return std::clamp<std::int64_t>((std::int64_t{1} << 27) / columns / tile * tile, tile, 8192);
 }
 
 /// n tokens; numbers in the accumulation type.

@@ -200,8 +200,8 @@ struct GpuSwiglu : Function<GpuSwiglu> {
   }
 };
 
-/// Experts on a GPU. What is kept for the backward pass: the sorted rows, and the first product of each; SwiGLU's result is
-/// computed again there, by the kernel that goes back through it.
+/// Experts on a GPU. What is kept for the backward pass: the sorted rows, as gathering them again would move twice their bytes; and
+/// the first product of each. SwiGLU's result is computed again there, by the kernel that goes back through it.
 struct GpuExpertState {
   ExpertRows plan;
   GradSink *gate_up = nullptr, *down = nullptr;

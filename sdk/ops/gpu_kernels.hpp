@@ -88,6 +88,39 @@ class GpuKernels {
                              double label_smoothing, double z_loss, const at::Tensor& loss, const at::Tensor& nll,
                              const at::Tensor& gradient) const = 0;
 
+  // route -----------------------------------------------------------------------------------------------------------
+
+  static constexpr std::int64_t most_routed_experts = 512, most_choices = 16;
+  /// As ops::route has them, fp32; all but sequences may be undefined. previous_load in the scope batch_lagged only.
+  struct RouteInputs {
+    at::Tensor selection_bias, mask, previous_load;
+    std::int64_t sequences = 1;
+    RouterOptions options;
+  };
+  /// As ops::Routing has them. slope [sequences, E] fp32: of the balance loss by an expert's normalised score for a real token.
+  struct RouteOutputs {
+    at::Tensor weights, experts, counts, balance_loss, z_loss, slope;
+  };
+  /// logits [T, E] fp32. Equal scores choose the lower expert.
+  virtual void route(const at::Tensor& logits, const RouteInputs& in, const RouteOutputs& out) const = 0;
+  /// Of the outputs that have one: [T, K] and scalars, fp32. Undefined: 0.
+  struct RouteGradients {
+    at::Tensor weights, balance_loss, z_loss;
+  };
+  virtual void route_backward(const at::Tensor& logits, const RouteInputs& in, const at::Tensor& experts,
+                              const at::Tensor& slope, const RouteGradients& gradients,
+                              const at::Tensor& dlogits) const = 0;
+
+  // wide_linear -----------------------------------------------------------------------------------------------------
+
+  enum class Factor { left, right };
+  /// x [R, C] fp32 in parts for a product of bf16: x = p0 + p1 + p2, each the rounded rest. A left factor becomes [R, 6, C] with
+  /// p0 p1 p2 p0 p1 p0 in each row, a right one [6, R, C] with p2 p1 p0 p1 p0 p0: the product of a left [R, 6 C] and a right
+  /// [6 C, N] has all terms of fp32's precision, and the first three hold x whole. C is a multiple of 4; x is aligned to 16 bytes.
+  virtual void split_factor(const at::Tensor& x, Factor factor, const at::Tensor& parts) const = 0;
+  /// out [R, C] fp32 = the sum over the middle axis of in [R, 3, C] fp32; added to out when `accumulate`.
+  virtual void sum_parts(const at::Tensor& in, const at::Tensor& out, bool accumulate) const = 0;
+
   // adamw -----------------------------------------------------------------------------------------------------------
 
   struct AdamWTensors {

@@ -1,4 +1,4 @@
-// route: the CPU kernel for fp32 and fp64, ATen's operators elsewhere.
+// route: the CPU kernel for fp32 and fp64, our CUDA kernels, ATen's operators elsewhere.
 
 #include "conclave/ops/router.hpp"
 
@@ -15,6 +15,7 @@
 
 #include "cpu_kernels.hpp"
 #include "function.hpp"
+#include "gpu_router.hpp"
 
 namespace conclave::ops {
 namespace {
@@ -90,6 +91,8 @@ at::Tensor balance_loss(const at::Tensor& load, const at::Tensor& mass, const at
 Routing route(const at::Tensor& logits, const at::Tensor& selection_bias, const at::Tensor& token_mask,
               std::int64_t sequences, const RouterOptions& options, const at::Tensor& previous_load) {
   const std::int64_t tokens = logits.size(0), experts = logits.size(1), k = options.top_k;
+  if (auto routing = route_on_gpu(logits, selection_bias, token_mask, sequences, options, previous_load))
+    return *std::move(routing);
   at::Tensor previous; // without a host sync: one choice of each expert where nothing was chosen yet
   if (options.balance_scope == BalanceScope::batch_lagged)
     previous = previous_load.add(previous_load.sum().eq(0)).contiguous();

@@ -1,61 +1,70 @@
 // wide_linear: on a GPU in bf16 as products of bf16 parts, which tensor cores make and fp32 holds exactly.
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
+
+#include <cstdint>
 
 #include "conclave/ops/linear.hpp"
 #include "function.hpp"
+#include "gpu_kernels.hpp"
 
 namespace conclave::ops {
 namespace {
 
-/// bf16 numbers whose sum is x: the first `count` of them, each the rounded rest. Three hold all 24 bits of fp32.
-std::vector<at::Tensor> parts_of(const at::Tensor& x, int count) {
-  std::vector<at::Tensor> parts;
-  at::Tensor rest = x;
-  for (int i = 0; i < count; ++i) {
-    parts.push_back(rest.to(at::kBFloat16));
-    if (i + 1 < count) rest = rest - parts.back().to(at::kFloat);
-  }
-  return parts;
-}
-
-/// Forward: x [T, K] bf16 times three parts of w [N, K]: as exact as fp32. Backward: the weight's gradient likewise, from three
-/// parts of the result's; the input's, which is rounded to bf16, from the three products of parts that are larger than
-/// 2^-16 of it.
+/// x [T, K] bf16, weight [N, K]. Three bf16 parts hold fp32's 24 bits, so the forward pass and the weight's gradient are as exact
+/// as sums in fp32. x's gradient, of two factors in parts, leaves out products below 2^-26 of the factors'.
 struct SplitProduct : Function<SplitProduct> {
+  using Factor = GpuKernels::Factor;
+
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, GradSink* sink) {
-    const at::Tensor parts = at::cat(parts_of(weight, 3));
-    context->save_for_backward({x, parts});
+    const std::int64_t tokens = x.size(0), columns = weight.size(0), width = x.size(1);
+    const at::Tensor right = at::empty({6, columns, width}, x.options());
+    gpu_kernels()->split_factor(weight, Factor::right, right);
+    context->save_for_backward({x, right});
     keep(context, sink);
-    return at::mm(x, parts.t(), at::kFloat).view({x.size(0), 3, weight.size(0)}).sum(1);
+    const at::Tensor parts = at::mm(x, right.narrow(0, 0, 3).view({3 * columns, width}).t(), at::kFloat);
+    at::Tensor y = at::empty({tokens, columns}, weight.options());
+    gpu_kernels()->sum_parts(parts.view({tokens, 3, columns}), y, false);
+    return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weights = saved[1];
-    const std::int64_t columns = gradients[0].size(1);
-    const std::vector<at::Tensor> parts = parts_of(gradients[0], 3);
+    const at::Tensor &x = saved[0], &right = saved[1], dy = gradients[0].contiguous();
+    const std::int64_t tokens = dy.size(0), columns = dy.size(1), width = x.size(1);
+    at::Tensor left = at::empty({tokens, 6, columns}, x.options());
+    gpu_kernels()->split_factor(dy, Factor::left, left);
+    left = left.view({tokens, 6 * columns});
     at::Tensor dx, dweight;
-    if (context->needs_input_grad(0))
-      dx = at::mm(at::cat({parts[0], parts[0], parts[1]}, 1),
-                  at::cat({weights.narrow(0, 0, 2 * columns), weights.narrow(0, 0, columns)}));
-    if (context->needs_input_grad(1)) {
-      const at::Tensor sums = at::mm(at::cat(parts, 1).t(), x, at::kFloat);
-      dweight = deliver(kept<GradSink*>(context), sums.view({3, columns, x.size(1)}).sum(0));
-    }
-    return {dx, dweight, at::Tensor{}};
+    if (context->needs_input_grad(0)) dx = at::mm(left, right.view({6 * columns, width}));
+    if (!context->needs_input_grad(1)) return {dx, dweight, at::Tensor{}};
+    GradSink* const sink = kept<GradSink*>(context);
+    const at::Tensor parts = at::mm(left.narrow(1, 0, 3 * columns).t(), x, at::kFloat);
+    const at::Tensor total = sink != nullptr ? sink->gradient : at::empty({columns, width}, dy.options());
+    gpu_kernels()->sum_parts(parts.view({1, 3, columns * width}), total, sink != nullptr && !sink->overwrite());
+    if (sink == nullptr) return {dx, total, at::Tensor{}};
+    sink->ready();
+    return {dx, at::Tensor{}, at::Tensor{}};
   }
 };
+
+/// Tensor cores want rows of whole 16-byte units, and the split a weight that begins with one.
+bool has_split_product(const at::Tensor& x, const at::Tensor& weight) {
+  const auto aligned = [](const at::Tensor& t) { return reinterpret_cast<std::uintptr_t>(t.data_ptr()) % 16 == 0; };
+  return x.is_cuda() && x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kFloat && x.numel() > 0 &&
+         x.size(-1) % 8 == 0 && weight.size(0) % 8 == 0 && weight.is_contiguous() && aligned(weight) &&
+         gpu_kernels() != nullptr;
+}
 
 } // namespace
 
 at::Tensor wide_linear(const at::Tensor& x, const BoundParam& weight) {
-  const bool whole = x.dim() == 2 && x.size(1) % 8 == 0 && weight.value.size(0) % 8 == 0; // for tensor cores
-  if (x.is_cuda() && x.scalar_type() == at::kBFloat16 && weight.value.scalar_type() == at::kFloat && whole)
-    return SplitProduct::apply(x, weight.value, weight.sink);
-  return linear(x.to(accumulation_type(x.scalar_type())), weight);
+  if (!has_split_product(x, weight.value)) return linear(x.to(accumulation_type(x.scalar_type())), weight);
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape.back() = weight.value.size(0);
+  return SplitProduct::apply(x.reshape({-1, x.size(-1)}), weight.value, weight.sink).view(shape);
 }
 
 } // namespace conclave::ops

@@ -41,7 +41,8 @@ class Ranks:
     def start(self, rank, *prefix):
         """`prefix`: a program that starts the rank in its stead."""
         one_machine = self.network is None
-        own = {"RANK": rank, "LOCAL_RANK": rank if one_machine else 0, "LOCAL_WORLD_SIZE": self.size if one_machine else 1}
+        own = {"RANK": rank, "LOCAL_RANK": rank if one_machine else 0,
+               "LOCAL_WORLD_SIZE": self.size if one_machine else 1}
         prefix = (*(self.network.inside(rank) if self.network else ()), *prefix)
         with open(self.said_file(rank), "w") as said:
             self.processes[rank] = subprocess.Popen(
@@ -54,12 +55,16 @@ class Ranks:
     def said(self, rank):
         return self.said_file(rank).read_text()
 
+    def all_said(self):
+        return "".join(f"\n-- rank {rank}: {self.said(rank)}" for rank in sorted(self.processes))
+
     def poll(self):
         """The first exit code that there is."""
-        return next((code for code in (process.poll() for process in self.processes.values()) if code is not None), None)
+        codes = (process.poll() for process in self.processes.values())
+        return next((code for code in codes if code is not None), None)
 
     def wait(self, deadline):
-        """The exit code of each rank; TimeoutExpired when one is still there at the deadline of time.monotonic()."""
+        """The exit code of each rank; TimeoutExpired when one is there after the deadline, of time.monotonic()."""
         return {rank: process.wait(timeout=max(0.1, deadline - time.monotonic()))
                 for rank, process in sorted(self.processes.items())}
 
@@ -86,7 +91,8 @@ class Network:
             self.switch("link", "set", "bridge", "up")
             for rank in range(self.size):
                 self.ip("netns", "add", self.space(rank))
-                self.switch("link", "add", f"port{rank}", "type", "veth", "peer", "name", "wire", "netns", self.space(rank))
+                self.switch("link", "add", f"port{rank}", "type", "veth",
+                            "peer", "name", "wire", "netns", self.space(rank))
                 self.switch("link", "set", f"port{rank}", "master", "bridge", "up")
                 self.rank(rank, "addr", "add", f"{self.address(rank)}/24", "dev", "wire")
                 self.rank(rank, "link", "set", "wire", "up")
@@ -136,7 +142,7 @@ class Disk:
 
     def __init__(self, folder):
         self.image, self.path, self.filler = folder / "disk.img", folder / "disk", folder / "disk/filler"
-        self.full = threading.Event()
+        self.filling, self.enough = None, threading.Event()
 
     def __enter__(self):
         sure("truncate", "-s", "64M", self.image)
@@ -153,14 +159,14 @@ class Disk:
     def fill(self):
         """Takes what outsiders may have, and what is given back, until make_room()."""
         def keep_full():
-            while not self.full.wait(0.02):
-                subprocess.run([*self.OUTSIDER, "dd", "if=/dev/zero", f"of={self.filler}", "bs=1k", "oflag=append", "conv=notrunc"],
-                               stderr=subprocess.DEVNULL)
+            while not self.enough.wait(0.02):
+                subprocess.run([*self.OUTSIDER, "dd", "if=/dev/zero", f"of={self.filler}", "bs=1k", "oflag=append",
+                                "conv=notrunc"], stderr=subprocess.DEVNULL)
         self.filling = threading.Thread(target=keep_full)
         self.filling.start()
 
     def make_room(self):
-        self.full.set()
-        if self.filler.exists():
+        self.enough.set()
+        if self.filling:
             self.filling.join()
-            self.filler.unlink()
+            self.filler.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
-"""Random faults in runs of 4 and 8 ranks: a named cause, in bounded time, with the exit code that says what to do, and a restart
-that ends with the numbers of an unbroken run.
+"""Random faults in runs of 4 and 8 ranks: a named cause, an end in bounded time, the exit code that says what to do,
+and a restart that ends with the numbers of an unbroken run.
 
 CONCLAVE_DRILLS says how many (10), CONCLAVE_DRILL_SEED which ones; the kinds take turns.
 """
@@ -66,7 +66,7 @@ class LostRanks(ConclaveTest):
         run = self.dir / "run"
         process = self.start("--run-dir", run, "--ranks", drill.size, *drill.settings)
         self.addCleanup(process.kill)
-        self.wait_for_rows(run, process.poll, draw.randint(2, 9))
+        self.wait_for_rows(run, process.poll, lambda: process.communicate()[1], draw.randint(2, 9))
         time.sleep(draw.uniform(0, 0.5))
         os.kill(self.processes(process.pid)[drill.victim], number)
         drill.hit = time.monotonic()
@@ -97,7 +97,7 @@ class LostRanks(ConclaveTest):
         with Network(drill.size) as network, self.ranks(drill, run, network) as ranks:
             for rank in range(drill.size):
                 ranks.start(rank)
-            self.wait_for_rows(run, ranks.poll, draw.randint(2, 9))
+            self.wait_for_rows(run, ranks.poll, ranks.all_said, draw.randint(2, 9))
             time.sleep(draw.uniform(0, 0.5))
             draw.choice((network.unplug, network.take_down))(drill.victim)
             drill.hit = time.monotonic()
@@ -111,7 +111,7 @@ class LostRanks(ConclaveTest):
             run = disk.path / "run"
             for rank in range(drill.size):
                 ranks.start(rank, *(disk.OUTSIDER if rank == drill.victim else disk.MEMBER))
-            self.wait_for_rows(run, ranks.poll, draw.randint(2, 9))
+            self.wait_for_rows(run, ranks.poll, ranks.all_said, draw.randint(2, 9))
             time.sleep(draw.uniform(0, 0.5))
             disk.fill()
             drill.hit = time.monotonic()
@@ -139,13 +139,14 @@ class LostRanks(ConclaveTest):
                 ranks.start(rank)
             drill.hit = time.monotonic()
             self.assert_codes(drill, ranks, {rank: 76 for rank in drill.others})
-            missing = "rank 0 has not come" if drill.victim == 0 else f"rank {drill.victim} of {drill.size} did not come"
+            no_host = "rank 0 has not come"
             for rank in drill.others:
-                self.assertIn(missing, ranks.said(rank))
+                self.assertIn(no_host if drill.victim == 0 else f"rank {drill.victim} of {drill.size} did not come",
+                              ranks.said(rank))
             ranks.start(drill.victim)
             self.assert_codes(drill, ranks, {rank: 76 for rank in range(drill.size)})
-            missing = "rank 0 has not come" if drill.victim != 0 else f"ranks 1-{drill.size - 1} of {drill.size} did not come"
-            self.assertIn(missing, ranks.said(drill.victim))
+            self.assertIn(no_host if drill.victim != 0 else f"ranks 1-{drill.size - 1} of {drill.size} did not come",
+                          ranks.said(drill.victim))
         return self.dir / "run"
 
     # ---- what must be seen
@@ -154,12 +155,9 @@ class LostRanks(ConclaveTest):
         try:
             codes = ranks.wait(time.monotonic() + PATIENCE)
         except subprocess.TimeoutExpired as there:
-            self.fail(f"does not end: {there}; {self.sayings(ranks)}")
+            self.fail(f"does not end: {there}; {ranks.all_said()}")
         drill.ended = drill.ended or time.monotonic()
-        self.assertEqual(codes, expected, self.sayings(ranks))
-
-    def sayings(self, ranks):
-        return "".join(f"\n-- rank {rank}: {ranks.said(rank)}" for rank in ranks.processes)
+        self.assertEqual(codes, expected, ranks.all_said())
 
     def assert_told(self, drill, run, by, whom):
         """What those ranks leave: 76, the one that was lost, and the reason once in each log."""
@@ -173,9 +171,10 @@ class LostRanks(ConclaveTest):
     def assert_restart(self, drill, run, expected):
         committed = [int(path.parent.name[5:]) for path in run.glob("checkpoints/step-*/manifest.json")]
         resume = ("--resume",) if (run / "record.json").exists() else ()
-        said = self.run_conclave("--run-dir", run, "--ranks", drill.size, *drill.settings, "--stop-after", END, "--quiet", *resume)
+        said = self.run_conclave("--run-dir", run, "--ranks", drill.size, *drill.settings, "--stop-after", END,
+                                 "--quiet", *resume)
         attempt = json.loads((run / "record.json").read_text())["attempts"][-1]
-        self.assertEqual(attempt["first_step"], max(committed, default=0), f"not from the newest of {committed}: {said}")
+        self.assertEqual(attempt["first_step"], max(committed, default=0), f"checkpoints {committed}: {said}")
         self.assert_same_rows(expected, run)
 
     def assert_same_rows(self, expected, run):
@@ -199,7 +198,8 @@ class LostRanks(ConclaveTest):
 
     def processes(self, supervisor):
         found = {}
-        for pid in subprocess.run(["ps", "-o", "pid=", "--ppid", str(supervisor)], text=True, stdout=subprocess.PIPE).stdout.split():
+        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(supervisor)], text=True, stdout=subprocess.PIPE)
+        for pid in children.stdout.split():
             try:
                 variables = pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:
@@ -209,11 +209,12 @@ class LostRanks(ConclaveTest):
                     found[int(variable.partition(b"=")[2])] = int(pid)
         return found
 
-    def wait_for_rows(self, run, poll, rows):
+    def wait_for_rows(self, run, poll, said, rows):
         deadline = time.monotonic() + 120
         log = run / "metrics.jsonl"
         while not log.exists() or log.read_text().count('"event":"step"') < rows:
-            self.assertIsNone(poll(), "ended before anything happened to it")
+            if poll() is not None:
+                self.fail(f"ended with {poll()} before anything happened to it: {said()}")
             self.assertLess(time.monotonic(), deadline, "no step within two minutes")
             time.sleep(0.01)
 

@@ -121,20 +121,16 @@ class Counter {
     return part;
   }
 
-  /// Logits, scores, choices and their weights, of all tokens on every tensor rank.
+  /// Logits and choices, of all tokens on every tensor rank.
   [[nodiscard]] std::int64_t routing() const {
-    const RouterConfig& router = c_.router;
-    const std::int64_t scores = all_ * c_.experts * wide_, chosen = all_ * c_.top_k;
-    std::int64_t bytes = scores + chosen * static_cast<std::int64_t>(sizeof(std::int64_t));
-    if (router.normalise_top_k) bytes += (chosen + all_) * wide_;
-    if (router.z_loss > 0) bytes += scores + all_ * wide_;
-    if (router.z_loss > 0 || router.balance_loss > 0) bytes += all_ * wide_; // which tokens are real
-    return bytes;
+    return all_ * (c_.experts * wide_ + c_.top_k * static_cast<std::int64_t>(sizeof(std::int64_t)));
   }
 
   [[nodiscard]] Part head() const {
     const std::int64_t columns = parallel::vocabulary_range(request_.shape.vocabulary, ranks_, 0).local;
-    const std::int64_t chunk = std::min(all_, std::clamp<std::int64_t>((std::int64_t{1} << 27) / columns, 16, 8192));
+    // As in ops::cross_entropy.
+    const std::int64_t chunk =
+        std::min(all_, std::clamp<std::int64_t>((std::int64_t{1} << 27) / columns / 256 * 256, 256, 8192));
     Part part;
     part.kept = norm() + hidden(all_) + columns * c_.width * wide_ + all_ * wide_; // gradients, and each token's nll
     part.forward = hidden(all_) + (ranks_ > 1 ? hidden(own_) : 0); // the norm's output, and a chunk's logits

@@ -1,7 +1,7 @@
 // What the activations of a chunk take on a GPU.
 //
 // What this is: for each part of a chunk the tensors that autograd keeps for it, and the most that its forward and
-// backward pass hold beside them, counted from the operators as a GPU runs them (bf16 or fp16; ATen's kernels,
+// backward pass hold beside them, counted from the operators as a GPU runs them (bf16 or fp16; our kernels,
 // attention that keeps no scores). What this is not: measured; and it leaves out masks of several documents in a
 // sequence and unevenly chosen experts.
 #pragma once

@@ -114,11 +114,15 @@ TEST(Swiglu, EqualsAten) {
     const auto both = at::linear(p[0].value, p[1].value).chunk(2, -1);
     return std::vector{p[3].value + at::linear(at::silu(both[0]) * both[1], p[2].value)};
   };
-  check_operator([](const Bound& p) { return std::vector{ops::swiglu(p[0].value, p[1], p[2], p[3].value)}; }, reference,
-                 {{"x", random_tensor({2, 3, 6}, "x")},
-                  {"gate_up", random_tensor({22, 6}, "gu"), true},
-                  {"down", random_tensor({6, 11}, "d"), true},
-                  {"addend", random_tensor({2, 3, 6}, "a")}});
+  const auto op = [](const Bound& p) { return std::vector{ops::swiglu(p[0].value, p[1], p[2], p[3].value)}; };
+  for (const std::int64_t hidden : {11, 32, 264}) { // rows of odd and of whole 16-byte units
+    const std::vector<Input> inputs{{"x", random_tensor({2, 3, 6}, "x")},
+                                    {"gate_up", random_tensor({2 * hidden, 6}, "gu"), true},
+                                    {"down", random_tensor({6, hidden}, "d"), true},
+                                    {"addend", random_tensor({2, 3, 6}, "a")}};
+    check_operator(op, reference, inputs);
+    check_fp16(op, reference, inputs);
+  }
 }
 
 /// Rotation as multiplication of complex numbers, pairs half a head apart.

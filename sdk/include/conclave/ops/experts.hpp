@@ -1,8 +1,8 @@
 // Mixture of SwiGLU experts without capacity: every token reaches its experts, none is dropped or padded.
 //
 // Rows are sorted by expert, multiplied group by group, and gathered back by reduction over each token's choices: no
-// atomics, so results do not depend on threads. On CUDA in bf16 on sm_90 offsets stay on the device (no host sync);
-// elsewhere ATen's grouped product copies them to the host.
+// atomics on floating numbers, so results do not depend on threads. On a GPU in bf16 and fp16 offsets stay on the device (no host
+// sync); in fp32, or without our CUDA kernels on other than Hopper in bf16, ATen's grouped product copies them to the host.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -16,8 +16,8 @@ namespace conclave::ops {
 at::Tensor linear(const at::Tensor& x, const BoundParam& weight, const BoundParam* bias = nullptr,
                   const at::Tensor& addend = {});
 
-/// y = x w^T with the result and the weight in the accumulation type, as precise as a product in that type: for routers. x [..., in]
-/// of any type, weight [out, in] in the accumulation type. The gradient of x is rounded to its type once.
+/// y = x w^T with the result and the weight in the accumulation type, as precise as a product in that type: for routers.
+/// x [..., in] of any type, weight [out, in] in the accumulation type. So are the gradients; x's is rounded to its type once.
 at::Tensor wide_linear(const at::Tensor& x, const BoundParam& weight);
 
 } // namespace conclave::ops

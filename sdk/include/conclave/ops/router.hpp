@@ -1,7 +1,8 @@
 // route: from router logits to the experts of each token, their weights, and the router's losses and counts.
 //
 // Everything is computed in the type of the logits, which should be fp32 (fp64 in an fp64 run). Ties go to the lower
-// expert on CPU; padding counts in no loss and no count, but is routed like any token (shapes stay static).
+// expert, but on a GPU only in fp32 with at most 512 experts and 16 choices; padding counts in no loss and no count, but is
+// routed like any token (shapes stay static).
 #pragma once
 
 #include <ATen/core/Tensor.h>
