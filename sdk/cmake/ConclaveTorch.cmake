@@ -15,6 +15,7 @@
 # Out: CONCLAVE_TORCH_VERSION (2.11.0+cu130)  CONCLAVE_TORCH_GIT_HASH  CONCLAVE_TORCH_CUDA_VERSION (13.0; empty: none)
 #      CONCLAVE_TORCH_LIB_DIR  CONCLAVE_TORCH_CUDA_INCLUDE_DIR  CONCLAVE_TORCH_NVIDIA_DIR (the nvidia wheels' folder)
 #      CONCLAVE_NVCC (nvcc of this machine or of tools/bootstrap --nvcc; empty: none)
+#      CONCLAVE_CUDA_HEADERS_WHOLE (there is cuda_runtime.h with all that it includes)
 #      CONCLAVE_CUTLASS_INCLUDE_DIR (headers of CUTLASS; -NOTFOUND: none)
 
 # Targets are global, variables belong to whoever includes this: so only the targets are guarded.
@@ -64,9 +65,15 @@ endif()
 # The nvidia wheels lie beside torch; cu13 holds the toolkit's parts.
 get_filename_component(CONCLAVE_TORCH_NVIDIA_DIR "${CONCLAVE_TORCH_DIR}/../nvidia" ABSOLUTE)
 set(CONCLAVE_TORCH_CUDA_INCLUDE_DIR "")
+set(CONCLAVE_CUDA_HEADERS_WHOLE FALSE)
 foreach(_conclave_dir IN ITEMS "${CONCLAVE_TORCH_NVIDIA_DIR}/cu13/include" /usr/local/cuda/include)
   if(NOT CONCLAVE_TORCH_CUDA_INCLUDE_DIR AND EXISTS "${_conclave_dir}/cuda_runtime_api.h")
     set(CONCLAVE_TORCH_CUDA_INCLUDE_DIR "${_conclave_dir}")
+  endif()
+  # cuda_runtime.h, which torch's headers of CUDA include, needs headers of the compiler; the first folder that has both.
+  if(NOT CONCLAVE_CUDA_HEADERS_WHOLE AND EXISTS "${_conclave_dir}/cuda_runtime.h" AND EXISTS "${_conclave_dir}/crt/host_config.h")
+    set(CONCLAVE_TORCH_CUDA_INCLUDE_DIR "${_conclave_dir}")
+    set(CONCLAVE_CUDA_HEADERS_WHOLE TRUE)
   endif()
 endforeach()
 
