@@ -13,8 +13,9 @@
 namespace conclave::ops {
 namespace {
 
-/// x [T, K] bf16, weight [N, K]. Three bf16 parts hold fp32's 24 bits, so the forward pass and the weight's gradient are as exact
-/// as sums in fp32. x's gradient, of two factors in parts, leaves out products below 2^-26 of the factors'.
+/// x [T, K] bf16, weight [N, K]. Three bf16 parts hold fp32's 24 bits, so every product of the forward pass and of the weight's
+/// gradient is exact; but tensor cores cut their fp32 sums off where others round, so long sums are less precise than fp32's own.
+/// x's gradient, of two factors in parts, leaves out products below 2^-26 of the factors'.
 struct SplitProduct : Function<SplitProduct> {
   using Factor = GpuKernels::Factor;
 
