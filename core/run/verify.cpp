@@ -126,7 +126,8 @@ Status compare_tensors(const CheckpointReader& found, const CheckpointReader& ex
   return {};
 }
 
-Status compare(const Remains& found, const Remains& expected, double tolerance, LayoutVerdict& verdict) {
+/// `may_part`: in a narrow type another order of sums may send a token elsewhere, and what comes after is not compared.
+Status compare(const Remains& found, const Remains& expected, double tolerance, bool may_part, LayoutVerdict& verdict) {
   const auto &ours = found.record.steps, &theirs = expected.record.steps;
   if (ours.size() != theirs.size()) {
     verdict.failure = "it took " + std::to_string(ours.size()) + " steps, one rank " + std::to_string(theirs.size());
@@ -141,8 +142,9 @@ Status compare(const Remains& found, const Remains& expected, double tolerance, 
   }
   if (verdict.parted.empty())
     CONCLAVE_RETURN_IF_ERROR(compare_tensors(*found.checkpoint, *expected.checkpoint, verdict));
-  verdict.same = verdict.failure.empty() && verdict.loss_difference <= tolerance &&
-                 verdict.norm_difference <= tolerance && verdict.tensor_difference <= tolerance;
+  verdict.same = verdict.failure.empty() && (may_part || verdict.parted.empty()) &&
+                 verdict.loss_difference <= tolerance && verdict.norm_difference <= tolerance &&
+                 verdict.tensor_difference <= tolerance;
   return {};
 }
 
@@ -262,7 +264,8 @@ Result<std::vector<LayoutVerdict>> verify(const VerifyRequest& request,
     } else {
       verdict.sent = found->record.sent;
       verdict.peak_memory = found->record.peak_memory;
-      if (const Status compared = compare(*found, expected, request.tolerance, verdict); !compared.ok())
+      if (const Status compared = compare(*found, expected, request.tolerance, request.compute != "fp64", verdict);
+          !compared.ok())
         verdict.failure = compared.error().render();
     }
     if (done) done(verdict);

@@ -53,8 +53,10 @@ struct LayoutVerdict {
   std::string failure; ///< the run did not end well: why; "" otherwise
   double loss_difference = 0, norm_difference = 0, tensor_difference = 0; ///< largest; relative where above 1
   std::string worst_tensor;
-  std::string parted; ///< first routing difference: "step 3, layer 1, expert 5: 12 tokens, one rank 13"; "" without one
-  SentByGroup sent;   ///< by all ranks
+  /// First routing difference: "step 3, layer 1, expert 5: 12 tokens, one rank 13"; "" without one. In fp64 it makes the layout
+  /// another run; in narrower types the comparison ends there.
+  std::string parted;
+  SentByGroup sent;             ///< by all ranks
   std::int64_t peak_memory = 0; ///< of the rank that needed most
   bool same = false;
 };
