@@ -13,7 +13,7 @@ namespace conclave {
 struct StepProfile {
   double tokens = 0;        ///< of a step, padding not counted
   double eager_seconds = 0; ///< median of the timed steps
-  double graph_seconds = 0; ///< likewise, as CUDA graphs; 0: there are none
+  double graph_seconds = 0; ///< likewise, as a run takes them: CUDA graphs where they can be recorded
   double fullest = 0;       ///< the fullest expert's tokens over the mean, averaged over layers; 0: no experts
   std::string skipped;      ///< why the last step changed nothing; "": it was applied
   profile::Table table;

@@ -474,9 +474,6 @@ class Run {
   }
 
   Result<LoopOutcome> profile() {
-    if (device_.device.kind != Device::Kind::cuda)
-      return unsupported("profile reads what a GPU does, and this run is on the CPU",
-                         "use --device cuda on a machine with a GPU; run --trace shows a step's phases anywhere");
     const auto loader = data::make_loader(plan_, 0, 1, 4);
     CONCLAVE_ASSIGN(const StepProfile steps, profile_steps(*engine_, *loader, device_.device, *request_.profile));
     const double flops = 3 * summary_.forward_flops_per_token;

@@ -18,7 +18,7 @@
 
 namespace conclave {
 
-/// Instead of a run: a few steps, and what the GPU spent them on.
+/// Instead of a run: a few steps, and what the GPU spent them on. Wants RunRequest::device to be a GPU.
 struct ProfileRequest {
   std::int64_t steps = 3;      ///< recorded; as many are timed without recording
   std::filesystem::path trace; ///< Chrome trace of the recorded steps; "" = none

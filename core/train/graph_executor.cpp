@@ -18,13 +18,11 @@ GraphExecutor::GraphExecutor(std::unique_ptr<WorkRecorder> recorder, std::functi
 Status GraphExecutor::run(const StepProgram& program, const std::string& key) {
   const std::vector<ProgramSegment>& segments = program.segments();
   if (entries_.size() == most_keys && !entries_.contains(key)) {
-    if (std::exchange(last_reason_, "too many shapes") != last_reason_ && note_)
-      note_("batches have more than " + std::to_string(most_keys) + " shapes");
+    tell("batches have more than " + std::to_string(most_keys) + " shapes");
     return run_segments(program, 0, segments.size());
   }
   Entry& entry = entries_[key];
-  if (entry.steps++ < eager_steps_ || entry.state == Entry::State::refused)
-    return run_segments(program, 0, segments.size());
+  if (entry.steps++ < eager_steps_ || entry.refused) return run_segments(program, 0, segments.size());
 
   std::size_t work = 0;
   for (std::size_t begin = 0, end = 0; begin < segments.size(); begin = end) {
@@ -34,10 +32,12 @@ Status GraphExecutor::run(const StepProgram& program, const std::string& key) {
       continue;
     }
     while (end < segments.size() && segments[end].kind == ProgramSegment::Kind::capturable) ++end;
-    if (entry.state == Entry::State::seen) {
+    if (work == entry.works.size()) {
       auto recorded = record(program, begin, end);
       if (!recorded.ok()) {
-        refuse(entry, recorded.error().render());
+        entry.refused = true;
+        entry.works.clear();
+        tell(recorded.error().render());
         return run_segments(program, begin, segments.size()); // a run's first segment sets anew what the others read
       }
       entry.works.push_back(std::move(recorded).value());
@@ -50,7 +50,6 @@ Status GraphExecutor::run(const StepProgram& program, const std::string& key) {
     ++work;
     if (hook_) hook_("graph", from, std::chrono::steady_clock::now());
   }
-  entry.state = Entry::State::recorded;
   return {};
 }
 
@@ -74,10 +73,8 @@ Result<std::unique_ptr<RecordedWork>> GraphExecutor::record(const StepProgram& p
   });
 }
 
-void GraphExecutor::refuse(Entry& entry, const std::string& reason) {
-  entry.state = Entry::State::refused;
-  entry.works.clear();
-  if (std::exchange(last_reason_, reason) != reason && note_) note_(reason);
+void GraphExecutor::tell(const std::string& reason) {
+  if (std::exchange(told_, reason) != reason && note_) note_(reason);
 }
 
 Result<std::unique_ptr<WorkRecorder>> open_cuda_recorder() {

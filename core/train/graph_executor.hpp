@@ -48,20 +48,21 @@ class GraphExecutor final : public StepExecutor {
 
  private:
   struct Entry {
-    enum class State { seen, recorded, refused } state = State::seen;
+    bool refused = false;                             ///< it cannot be recorded
     int steps = 0;                                    ///< that ran
-    std::vector<std::unique_ptr<RecordedWork>> works; ///< one for each run of capturable segments
+    std::vector<std::unique_ptr<RecordedWork>> works; ///< one for each run of capturable segments that was recorded
   };
   Status run_segments(const StepProgram& program, std::size_t begin, std::size_t end);
   Result<std::unique_ptr<RecordedWork>> record(const StepProgram& program, std::size_t begin, std::size_t end);
-  void refuse(Entry& entry, const std::string& reason);
+  /// A reason that is not the one told last.
+  void tell(const std::string& reason);
 
   std::unique_ptr<WorkRecorder> recorder_;
   std::function<void(const std::string&)> note_;
   SegmentHook hook_;
   int eager_steps_;
   std::map<std::string, Entry> entries_;
-  std::string last_reason_;
+  std::string told_;
 };
 
 /// Records CUDA graphs; opens libconclave_graph.so. The device must be open.
