@@ -27,13 +27,6 @@ namespace fs = std::filesystem;
 
 constexpr double child_limit = 3600; // seconds of processor time of one layout's run
 
-/// Relative to `expected` where that is above 1, absolute below; infinite where one of them is no number.
-double difference(double found, double expected) {
-  if (std::isnan(found) && std::isnan(expected)) return 0;
-  const double apart = std::abs(found - expected) / std::max(1.0, std::abs(expected));
-  return std::isfinite(apart) ? apart : HUGE_VAL;
-}
-
 /// What one layout's run left behind.
 struct Remains {
   StepRecord record; ///< of rank 0, with what all ranks sent and the largest peak
@@ -87,19 +80,6 @@ Result<Remains> run_layout(const VerifyRequest& request, const VerifiedLayout& l
   return remains;
 }
 
-/// "" when both steps routed alike.
-std::string routing_difference(const RecordedStep& found, const RecordedStep& expected) {
-  for (std::size_t layer = 0; layer < std::min(found.counters.size(), expected.counters.size()); ++layer) {
-    const auto &ours = found.counters[layer].second, &theirs = expected.counters[layer].second;
-    for (std::size_t e = 0; e < std::min(ours.size(), theirs.size()); ++e)
-      if (ours[e] != theirs[e])
-        return "step " + std::to_string(found.step) + ", layer " + std::to_string(found.counters[layer].first) +
-               ", expert " + std::to_string(e) + ": " + std::to_string(static_cast<std::int64_t>(ours[e])) +
-               " tokens, one rank " + std::to_string(static_cast<std::int64_t>(theirs[e]));
-  }
-  return {};
-}
-
 Status compare_tensors(const CheckpointReader& found, const CheckpointReader& expected, LayoutVerdict& verdict) {
   std::vector<std::string> names = expected.tensor_names(), theirs = found.tensor_names();
   std::sort(names.begin(), names.end());
@@ -126,25 +106,12 @@ Status compare_tensors(const CheckpointReader& found, const CheckpointReader& ex
   return {};
 }
 
-/// `may_part`: in a narrow type another order of sums may send a token elsewhere, and what comes after is not compared.
-Status compare(const Remains& found, const Remains& expected, double tolerance, bool may_part, LayoutVerdict& verdict) {
-  const auto &ours = found.record.steps, &theirs = expected.record.steps;
-  if (ours.size() != theirs.size()) {
-    verdict.failure = "it took " + std::to_string(ours.size()) + " steps, one rank " + std::to_string(theirs.size());
-    return {};
-  }
-  for (std::size_t i = 0; i < ours.size() && verdict.parted.empty(); ++i) {
-    verdict.parted = routing_difference(ours[i], theirs[i]);
-    if (!verdict.parted.empty()) break;
-    verdict.loss_difference = std::max(
-        {verdict.loss_difference, difference(ours[i].loss, theirs[i].loss), difference(ours[i].nll, theirs[i].nll)});
-    verdict.norm_difference = std::max(verdict.norm_difference, difference(ours[i].grad_norm, theirs[i].grad_norm));
-  }
-  if (verdict.parted.empty())
+Status compare(const Remains& found, const Remains& expected, double tolerance, Parting parting,
+               LayoutVerdict& verdict) {
+  compare_steps(found.record.steps, expected.record.steps, verdict);
+  if (verdict.failure.empty() && verdict.parted.empty())
     CONCLAVE_RETURN_IF_ERROR(compare_tensors(*found.checkpoint, *expected.checkpoint, verdict));
-  verdict.same = verdict.failure.empty() && (may_part || verdict.parted.empty()) &&
-                 verdict.loss_difference <= tolerance && verdict.norm_difference <= tolerance &&
-                 verdict.tensor_difference <= tolerance;
+  judge(verdict, tolerance, parting);
   return {};
 }
 
@@ -166,19 +133,6 @@ std::vector<int> divisors(int n) {
 }
 
 } // namespace
-
-std::string VerifiedLayout::name() const {
-  std::string text;
-  const auto add = [&text](const char* what, int degree) {
-    if (degree > 1) text += (text.empty() ? "" : " ") + std::string(what) + std::to_string(degree);
-  };
-  add("pp", pipeline);
-  add("vp", virtual_stages);
-  add("dp", data);
-  add("tp", tensor);
-  add("ep", expert);
-  return text.empty() ? "1 rank" : text;
-}
 
 Result<VerifiedLayout> parse_layout(const std::string& text, int ranks) {
   const auto wrong = [&](const std::string& what) {
@@ -264,8 +218,8 @@ Result<std::vector<LayoutVerdict>> verify(const VerifyRequest& request,
     } else {
       verdict.sent = found->record.sent;
       verdict.peak_memory = found->record.peak_memory;
-      if (const Status compared = compare(*found, expected, request.tolerance, request.compute != "fp64", verdict);
-          !compared.ok())
+      const Parting parting = request.compute == "fp64" ? Parting::refused : Parting::allowed;
+      if (const Status compared = compare(*found, expected, request.tolerance, parting, verdict); !compared.ok())
         verdict.failure = compared.error().render();
     }
     if (done) done(verdict);

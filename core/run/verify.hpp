@@ -18,16 +18,9 @@
 
 #include "conclave/status.hpp"
 #include "config/experiment.hpp"
-#include "run/step_record.hpp"
+#include "run/layout_verdict.hpp"
 
 namespace conclave {
-
-struct VerifiedLayout {
-  int pipeline = 1, virtual_stages = 1, data = 1, tensor = 1, expert = 1;
-  [[nodiscard]] int ranks() const { return pipeline * data * tensor; }
-  /// "pp2 dp2 tp2 ep4"; a degree of 1 is left out, "1 rank" when nothing is left.
-  [[nodiscard]] std::string name() const;
-};
 
 /// Reads `pp2,tp2,ep4,vp2,dp2` (any order, each optional; data takes what is left of `ranks`).
 Result<VerifiedLayout> parse_layout(const std::string& text, int ranks);
@@ -46,19 +39,6 @@ struct VerifyRequest {
   std::int64_t steps = 5;
   double tolerance = 1e-9;
   std::filesystem::path folder; ///< for the runs; made here
-};
-
-struct LayoutVerdict {
-  VerifiedLayout layout;
-  std::string failure; ///< the run did not end well: why; "" otherwise
-  double loss_difference = 0, norm_difference = 0, tensor_difference = 0; ///< largest; relative where above 1
-  std::string worst_tensor;
-  /// First routing difference: "step 3, layer 1, expert 5: 12 tokens, one rank 13"; "" without one. In fp64 it makes the layout
-  /// another run; in narrower types the comparison ends there.
-  std::string parted;
-  SentByGroup sent;             ///< by all ranks
-  std::int64_t peak_memory = 0; ///< of the rank that needed most
-  bool same = false;
 };
 
 /// Runs one rank, then every layout; `done` is told of each. An error: the run of one rank failed.
