@@ -104,6 +104,8 @@ struct HardwareSection {
   Bytes storage = 0;    ///< for prepared data and checkpoints
 };
 
+enum class OperatorChoice { fused, reference };
+
 struct TrainSection {
   Count steps = 0;       ///< required
   Count batch = 0;       ///< required: sequences in the global batch
@@ -114,6 +116,7 @@ struct TrainSection {
   int max_skipped = 10;         ///< so many skipped steps in a row end the run with exit 4
   bool recompute = false;       ///< activations of each layer
   bool cuda_graphs = true;      ///< where there is a GPU
+  OperatorChoice operators = OperatorChoice::fused;
 };
 
 struct EvaluateSection {
@@ -147,10 +150,13 @@ struct Experiment {
   std::map<std::string, Setting> settings;
   /// dotted key -> what other layers (extended files, `--set`) said before, oldest first; the input of `config explain`.
   OverrideHistory history;
+  std::vector<SweepMember> sweep; ///< members of its `sweep:` block; no part of the resolved form
+  std::string member;             ///< the one that this is; "" for the experiment itself
 };
 
 struct LoadOptions {
   std::vector<std::string> overrides; ///< `a.b.c=value`, in order
+  std::string member = {};            ///< of the `sweep:` block; "" for the experiment itself
 };
 
 /// Reads, composes and binds. All problems go to `diagnostics`; the experiment is there only when none is an error.

@@ -322,9 +322,13 @@ OptionTable train_table() {
       .opt("cuda_graphs", &TrainSection::cuda_graphs)
       .affects(Affects::speed)
       .doc(
-          "On a GPU: record the work of a step once for each shape of batch, and repeat it from then on. What cannot "
-          "be "
+          "On a GPU: record the work of a micro-batch once for each shape, and repeat it from then on. What cannot be "
           "recorded runs as without, and the log says why.")
+      .choice("operators", &TrainSection::operators,
+              {{"fused", OperatorChoice::fused}, {"reference", OperatorChoice::reference}})
+      .doc(
+          "reference: LibTorch's operators in place of our kernels, to see whether a kernel is to blame for what a run "
+          "does. They round otherwise, and take more time and memory.")
       .validate([](const TrainSection& train, OptionReport& report) {
         if (train.micro_batch > train.batch)
           report.error("micro_batch",
@@ -367,6 +371,35 @@ const OptionTable& domain_table() {
 
 namespace {
 
+// Composition reads the block (sweep.hpp): here it is described, for the schema and the reference.
+OptionSpec sweep_spec() {
+  const auto part = [](const char* name, OptionType type, OptionType element, const char* doc) {
+    OptionSpec spec;
+    spec.name = name;
+    spec.type = type;
+    spec.element = element;
+    spec.doc = doc;
+    spec.affects = Affects::naming;
+    return spec;
+  };
+  OptionSpec seeds = part("seeds", OptionType::list, OptionType::integer,
+                          "Seeds of every member: a list, or how many from the experiment's own on.");
+  seeds.minimum = 0;
+  OptionSpec limit = part("limit", OptionType::integer, OptionType::text, "A sweep of more members is refused.");
+  limit.default_text = std::to_string(default_sweep_limit);
+  limit.minimum = 1;
+  limit.maximum = most_sweep_members;
+  OptionSpec spec = part("sweep", OptionType::group, OptionType::text,
+                         "Members of a sweep: every entry of list x grid x ablations x seeds. No part of any member.");
+  spec.fields = {
+      part("list", OptionType::list, OptionType::map, "Maps of dotted keys to values: an entry is taken as a whole."),
+      part("grid", OptionType::map, OptionType::list, "Dotted keys, each with a list of values: all combinations."),
+      part("ablations", OptionType::map, OptionType::map,
+           "Names, each with a map of dotted keys to values; the experiment as it is, base, is always one more."),
+      std::move(seeds), std::move(limit)};
+  return spec;
+}
+
 OptionTable build_experiment_table() {
   OptionSpec extends;
   extends.name = "extends";
@@ -388,6 +421,7 @@ OptionTable build_experiment_table() {
       .doc("Every random choice of the run is a pure function of it.")
       .custom(std::move(extends))
       .custom(std::move(vars))
+      .custom(sweep_spec())
       .group("data", &Experiment::data, data_table())
       .required()
       .doc("From raw text to batches.")

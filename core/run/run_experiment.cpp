@@ -284,6 +284,8 @@ class Run {
     const auto span = trace_.span("build");
     host_->set_device(device_.device);
     host_->enter(Phase::train);
+    ops::use_operators(experiment_.train.operators == OperatorChoice::reference ? ops::Operators::reference
+                                                                                : ops::Operators::fused);
     CONCLAVE_ASSIGN(plugins_, assemble_training(experiment_, *host_));
 
     shape_ = {store_->vocabulary_size(), experiment_.data.length.max};
@@ -392,6 +394,11 @@ class Run {
     attempt.operators = ops::operator_backends(device_.device, compute_type(experiment_.precision.compute));
     attempt.mesh = cluster_->mesh();
     attempt.launcher = ranks_->launcher;
+    attempt.parameters = summary_.parameters;
+    attempt.active_parameters = summary_.active_parameters;
+    attempt.flops_per_token = 3 * summary_.forward_flops_per_token; // the backward pass takes two forward passes' worth
+    attempt.data_order = plan_->digest();
+    attempt.data_store = store_->digest();
     if (request_.resume) {
       std::unique_ptr<CheckpointReader> reader;
       if (!resume_path_.empty()) {

@@ -2,10 +2,21 @@
 
 #include "conclave/ops/backends.hpp"
 
+#include <atomic>
+
 #include "function.hpp"
 #include "gpu_kernels.hpp"
 
 namespace conclave::ops {
+namespace {
+
+std::atomic<Operators> chosen = Operators::fused;
+
+} // namespace
+
+void use_operators(Operators operators) { chosen = operators; }
+
+bool takes_kernels() { return chosen.load(std::memory_order_relaxed) == Operators::fused; }
 
 std::vector<std::pair<std::string, std::string>> operator_backends(const Device& device, c10::ScalarType compute) {
   const bool cuda = device.kind == Device::Kind::cuda;
@@ -25,7 +36,7 @@ std::vector<std::pair<std::string, std::string>> operator_backends(const Device&
               : half && kernels->has_grouped()          ? "Conclave CUDA kernels; ATen _grouped_mm but for the weights"
                                                         : "Conclave CUDA kernels; ATen _grouped_mm";
   return {{"attention", attention}, {"cross_entropy", own}, {"experts", experts}, {"linear", "ATen mm"},
-          {"rms_norm", own},        {"rotary", own},        {"router", aten}};
+          {"rms_norm", own},        {"rotary", own},        {"router", own}};
 }
 
 } // namespace conclave::ops

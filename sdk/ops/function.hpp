@@ -48,9 +48,12 @@ inline at::Tensor deliver(GradSink* sink, at::Tensor gradient) {
   return {};
 }
 
+/// Operators::fused is what this process takes; see conclave/ops/backends.hpp.
+bool takes_kernels();
+
 /// True where the hand-written CPU kernels apply: fp32 or fp64 on the CPU. Other types and devices take ATen's path.
 inline bool has_cpu_kernel(at::DeviceType device, at::ScalarType type) {
-  return device == at::kCPU && (type == at::kFloat || type == at::kDouble);
+  return device == at::kCPU && (type == at::kFloat || type == at::kDouble) && takes_kernels();
 }
 inline bool has_cpu_kernel(const at::Tensor& x) { return has_cpu_kernel(x.device().type(), x.scalar_type()); }
 

@@ -4,6 +4,8 @@
 
 #include <dlfcn.h>
 
+#include "function.hpp"
+
 namespace conclave::ops {
 
 GpuKernels::~GpuKernels() = default;
@@ -15,7 +17,7 @@ const GpuKernels* gpu_kernels() {
     const auto* instance = static_cast<const GpuKernels* const*>(dlsym(library, gpu_kernels_symbol));
     return instance != nullptr ? *instance : nullptr;
   }();
-  return kernels;
+  return takes_kernels() ? kernels : nullptr;
 }
 
 const GpuKernels* gpu_kernels_for(const at::Tensor& x) {

@@ -5,8 +5,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
-#include <cstdlib>
-
 #include "function.hpp"
 #include "gpu_kernels.hpp"
 
@@ -43,10 +41,8 @@ struct GpuRoute : Function<GpuRoute> {
 std::optional<Routing> route_on_gpu(const at::Tensor& logits, const at::Tensor& selection_bias,
                                     const at::Tensor& token_mask, std::int64_t sequences, const RouterOptions& options,
                                     const at::Tensor& previous_load) {
-  // Off unless asked for: its tests have run on an emulation of GPU threads, not on a GPU yet.
-  static const bool wanted = std::getenv("CONCLAVE_ROUTE_KERNEL") != nullptr;
   const std::int64_t experts = logits.size(1), k = options.top_k;
-  if (!wanted || !logits.is_cuda() || logits.scalar_type() != at::kFloat || experts > GpuKernels::most_routed_experts ||
+  if (!logits.is_cuda() || logits.scalar_type() != at::kFloat || experts > GpuKernels::most_routed_experts ||
       k > GpuKernels::most_choices || k > experts || gpu_kernels() == nullptr)
     return std::nullopt;
   GpuKernels::RouteInputs in;

@@ -80,6 +80,19 @@ class Run(ConclaveTest):
         rows = metrics(self.dir / "run")
         self.assertLess(rows[("step", 60)]["nll"], rows[("step", 1)]["nll"] - 1.0)
 
+    def test_the_reference_operators_make_the_same_run(self):
+        narrow = ("--set", "precision.compute=fp64", "--stop-after", 6)
+        self.run_conclave("--run-dir", "fused", *narrow)
+        self.run_conclave("--run-dir", "reference", "--set", "train.operators=reference", *narrow)
+        ours, theirs = metrics(self.dir / "fused"), metrics(self.dir / "reference")
+        self.assertEqual(ours.keys(), theirs.keys())
+        for row in ours:
+            if row[0] == "step":
+                for key in ("loss", "grad_norm"):
+                    self.assertAlmostEqual(ours[row][key], theirs[row][key], delta=1e-9, msg=f"{key} of {row}")
+        operators = json.loads((self.dir / "reference/record.json").read_text())["attempts"][0]["operators"]
+        self.assertFalse([line for line in operators if "Conclave" in line[1]], operators)
+
     def test_resolved_yaml_runs_again_to_the_same_numbers(self):
         self.run_conclave("--run-dir", "first")
         self.run_conclave("--run-dir", "second", experiment=self.dir / "first/resolved.yaml")

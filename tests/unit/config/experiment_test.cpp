@@ -274,7 +274,7 @@ INSTANTIATE_TEST_SUITE_P(
             minimal(),
             {"precisoin=null", "train.clip=null"},
             "--set #2: train.clip: unknown option: the options here are steps, batch, micro_batch, label_smoothing, "
-            "z_loss, clip_grad_norm, grad_norm_limit, max_skipped, recompute, cuda_graphs\n"
+            "z_loss, clip_grad_norm, grad_norm_limit, max_skipped, recompute, cuda_graphs, operators\n"
             "--set #1: precisoin: unknown option: did you mean precision? (group)\n"},
         Bad{"a_missing_base",
             "conclave: 1\nextends: none.yaml\nvars: {a: 1}\noptimizer: {with: {lr: 1}}\n"

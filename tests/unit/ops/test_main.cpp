@@ -1,10 +1,12 @@
-// main() of the operators' tests: opens a GPU as the host does when CONCLAVE_TEST_DEVICE=cuda, or skips loudly.
+// main() of the operators' tests: opens a GPU as the host does when CONCLAVE_TEST_DEVICE=cuda, or skips loudly; without our kernels
+// when CONCLAVE_TEST_OPERATORS=reference.
 
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <cstdlib>
 
+#include "conclave/ops/backends.hpp"
 #include "launch/device.hpp"
 
 int main(int argc, char** argv) {
@@ -18,5 +20,7 @@ int main(int argc, char** argv) {
     }
     std::printf("%s\n", opened->name.c_str());
   }
+  if (std::getenv("CONCLAVE_TEST_OPERATORS") != nullptr)
+    conclave::ops::use_operators(conclave::ops::Operators::reference);
   return RUN_ALL_TESTS();
 }
