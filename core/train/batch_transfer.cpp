@@ -24,11 +24,6 @@ Status check_micro_batch(const data::HostMicroBatch& host, std::size_t domains) 
   return {};
 }
 
-std::string micro_batch_key(const data::HostMicroBatch& host) {
-  return std::to_string(host.rows) + "x" + std::to_string(host.length) + (host.token_mask.empty() ? "" : "m") +
-         (host.segment_ids.empty() ? "" : "s");
-}
-
 Batch allocate_batch(const data::HostMicroBatch& like, at::Device device) {
   auto empty = [&](at::IntArrayRef shape, at::ScalarType type) {
     return at::empty(shape, at::TensorOptions().device(device).dtype(type));
@@ -83,10 +78,9 @@ Status check_step(const data::HostStep& step, std::size_t domains) {
   return {};
 }
 
-std::string shape_key(const data::HostStep& step) {
-  std::string key;
-  for (const data::HostMicroBatch& micro : step.micro_batches) key += micro_batch_key(micro) + " ";
-  return key;
+std::string shape_key(const data::HostMicroBatch& micro_batch) {
+  return std::to_string(micro_batch.rows) + "x" + std::to_string(micro_batch.length) +
+         (micro_batch.token_mask.empty() ? "" : "m") + (micro_batch.segment_ids.empty() ? "" : "s");
 }
 
 Batch to_device(const data::HostMicroBatch& host, at::Device device, std::int64_t global_loss_tokens,
@@ -96,18 +90,23 @@ Batch to_device(const data::HostMicroBatch& host, at::Device device, std::int64_
   return batch;
 }
 
+const Batch* BatchBuffers::place(const data::HostMicroBatch& micro_batch, std::size_t n, const data::HostStep& step) {
+  std::deque<Batch>& alike = by_shape_[shape_key(micro_batch)];
+  if (n == alike.size()) alike.push_back(allocate_batch(micro_batch, device_));
+  copy_batch(micro_batch, step.global_loss_tokens, step.global_sequences, alike[n]);
+  return &alike[n];
+}
+
 std::vector<const Batch*> BatchBuffers::fill(const data::HostStep& step) {
   std::map<std::string, std::size_t> used;
   std::vector<const Batch*> batches;
-  for (const data::HostMicroBatch& micro : step.micro_batches) {
-    const std::string key = micro_batch_key(micro);
-    std::deque<Batch>& alike = by_shape_[key];
-    const std::size_t n = used[key]++;
-    if (n == alike.size()) alike.push_back(allocate_batch(micro, device_));
-    copy_batch(micro, step.global_loss_tokens, step.global_sequences, alike[n]);
-    batches.push_back(&alike[n]);
-  }
+  for (const data::HostMicroBatch& micro : step.micro_batches)
+    batches.push_back(place(micro, used[shape_key(micro)]++, step));
   return batches;
+}
+
+const Batch* BatchBuffers::fill_one(const data::HostStep& step, std::size_t n) {
+  return place(step.micro_batches[n], 0, step);
 }
 
 std::vector<std::int64_t> count_loss_tokens(const data::HostStep& step, std::size_t domains) {

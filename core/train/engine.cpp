@@ -160,28 +160,42 @@ Result<const PipelineSchedule*> Engine::schedule(std::size_t micro_batches) {
 
 Result<StepResult> Engine::step(const data::HostStep& step) {
   CONCLAVE_RETURN_IF_ERROR(check_step(step, settings_.domains));
-  current_ = {&step, {}, {}};
-  CONCLAVE_ASSIGN(const StepProgram program, make_program(step.micro_batches.size()));
-  CONCLAVE_RETURN_IF_ERROR(executor_->run(program, shape_key(step)));
+  current_ = {&step, {}};
+  CONCLAVE_ASSIGN(const StepProgram program, make_program(step));
+  CONCLAVE_RETURN_IF_ERROR(executor_->run(program));
   return std::move(current_.result);
 }
 
 // What may stand in a capturable segment is said in step_program.hpp.
-Result<StepProgram> Engine::make_program(std::size_t micro_batches) {
+Result<StepProgram> Engine::make_program(const data::HostStep& step) {
+  const std::size_t micro_batches = step.micro_batches.size();
   CONCLAVE_ASSIGN(const PipelineSchedule* order, schedule(micro_batches));
   const auto rank = static_cast<std::size_t>(settings_.parallel.mesh.index(MeshDim::pipeline));
+  std::string key; // of the passes to come; in a pipeline, of the whole step
+  for (const data::HostMicroBatch& micro_batch : step.micro_batches) key += shape_key(micro_batch) + " ";
   StepProgram program;
   program.host("upload", [this] { return upload(); });
-  program.capturable("begin", [this] { return begin(); });
-  for (const PipelineAction& action : (*order)[rank]) {
+  if (!one_at_a_time()) program.capturable("begin", key, [this] { return begin(true); });
+  for (PipelineAction action : (*order)[rank]) {
+    const auto n = static_cast<std::size_t>(action.micro_batch);
+    const bool first = n == 0, last = n + 1 == micro_batches;
+    const std::string name = to_string(action);
+    if (one_at_a_time()) action.micro_batch = 0; // the one that was loaded: runs of equal keys are interchangeable
     if (action.kind == PipelineAction::Kind::forward) {
-      program.capturable(to_string(action), [this, action] { return runner_->forward(action, *metrics_, true); });
+      if (one_at_a_time()) {
+        program.host("load " + std::to_string(n), [this, n]() -> Status {
+          load(n);
+          return {};
+        });
+        key = shape_key(step.micro_batches[n]) + (first ? " first" : "") + (last ? " last" : "");
+        program.capturable("begin " + std::to_string(n), key, [this, first] { return begin(first); });
+      }
+      program.capturable(name, key, [this, action] { return runner_->forward(action, *metrics_, true); });
     } else {
-      const bool last = action.micro_batch + 1 == static_cast<int>(micro_batches);
-      program.capturable(to_string(action), [this, action, last] { return backward(action, last); });
+      program.capturable(name, key, [this, action, last] { return backward(action, last); });
     }
   }
-  program.capturable("update", [this] { return update(); });
+  program.capturable("update", one_at_a_time() ? "update" : key, [this] { return update(); });
   program.host("read", [this] { return read(); });
   return program;
 }
@@ -207,9 +221,8 @@ Status Engine::upload() {
   CONCLAVE_ASSIGN(const double rate, scheduled_rate());
   current_.result.learning_rate = rate;
   current_.result.loss_tokens = step.global_loss_tokens;
-  current_.batches = batch_buffers_.fill(step);
-
-  runner_->begin(*schedule(step.micro_batches.size()).value(), current_.batches);
+  runner_->begin(*schedule(step.micro_batches.size()).value(),
+                 one_at_a_time() ? std::vector<const Batch*>(1) : batch_buffers_.fill(step));
 
   const at::Tensor host =
       at::empty({input_count}, at::TensorOptions().dtype(at::kDouble).pinned_memory(device_.is_cuda()));
@@ -223,12 +236,17 @@ Status Engine::upload() {
   return {};
 }
 
-Status Engine::begin() {
-  for (const auto& buffers : buffers_) buffers->zero_counters();
-  reducer_->begin_step();
+void Engine::load(std::size_t micro_batch) { runner_->load(batch_buffers_.fill_one(*current_.step, micro_batch)); }
+
+Status Engine::begin(bool first) {
+  if (first) {
+    for (const auto& buffers : buffers_) buffers->zero_counters();
+    reducer_->begin_step();
+  }
   for (ParameterSlot& slot : parameters_->slots()) {
     slot.value.mutable_grad().reset(); // of a step that failed half-way
     slot.sink.begin_step();
+    if (!first) slot.sink.ready(); // a contribution has been made: what comes is added
   }
   return {};
 }
@@ -242,7 +260,12 @@ Status Engine::backward(const PipelineAction& action, bool last) {
       if (own(slot)) slot->sink.begin_last_micro_batch();
   CONCLAVE_RETURN_IF_ERROR(runner_->backward(
       action, {scaler_->scale(), inputs_.select(0, inverse_loss_tokens), inputs_.select(0, inverse_sequences)}));
-  return last ? finish_chunk(chunk) : Status{};
+  if (last) return finish_chunk(chunk);
+  // Whole gradients for the next micro-batch, which may be a recording of its own and knows nothing of this one's.
+  if (one_at_a_time())
+    for (ParameterSlot* slot : parameters_->chunk(chunk))
+      if (slot->sink.overwrite()) slot->sink.gradient.zero_();
+  return {};
 }
 
 Status Engine::finish_chunk(std::size_t chunk) {

@@ -53,15 +53,19 @@ class Engine final : public StepEngine {
   struct Current {
     const data::HostStep* step = nullptr;
     StepResult result;
-    std::vector<const Batch*> batches;
   };
   Status describe_and_allocate();
   /// Parameters of this rank whose other copy lies on another rank of the pipeline.
   Result<std::map<std::string, int>> find_ties() const;
   Result<const PipelineSchedule*> schedule(std::size_t micro_batches);
-  Result<StepProgram> make_program(std::size_t micro_batches);
+  Result<StepProgram> make_program(const data::HostStep& step);
+  /// One micro-batch ends before the next begins.
+  [[nodiscard]] bool one_at_a_time() const { return shape_.ranks == 1 && shape_.virtual_stages == 1; }
   Status upload();
-  Status begin();
+  /// Brings a micro-batch to where all of its shape lie.
+  void load(std::size_t micro_batch);
+  /// Before the first pass of the step, or with `first` false before those of a later micro-batch.
+  Status begin(bool first);
   Status backward(const PipelineAction& action, bool last);
   Status finish_chunk(std::size_t chunk);
   Status update();

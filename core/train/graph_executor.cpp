@@ -15,41 +15,46 @@ GraphExecutor::GraphExecutor(std::unique_ptr<WorkRecorder> recorder, std::functi
                              SegmentHook hook, int eager_steps)
     : recorder_(std::move(recorder)), note_(std::move(note)), hook_(std::move(hook)), eager_steps_(eager_steps) {}
 
-Status GraphExecutor::run(const StepProgram& program, const std::string& key) {
+Status GraphExecutor::run(const StepProgram& program) {
   const std::vector<ProgramSegment>& segments = program.segments();
-  if (entries_.size() == most_keys && !entries_.contains(key)) {
-    tell("batches have more than " + std::to_string(most_keys) + " shapes");
-    return run_segments(program, 0, segments.size());
-  }
-  Entry& entry = entries_[key];
-  if (entry.steps++ < eager_steps_ || entry.refused) return run_segments(program, 0, segments.size());
-
-  std::size_t work = 0;
+  ++step_;
   for (std::size_t begin = 0, end = 0; begin < segments.size(); begin = end) {
     end = begin + 1;
     if (segments[begin].kind == ProgramSegment::Kind::host) {
       CONCLAVE_RETURN_IF_ERROR(run_segments(program, begin, end));
       continue;
     }
-    while (end < segments.size() && segments[end].kind == ProgramSegment::Kind::capturable) ++end;
-    if (work == entry.works.size()) {
-      auto recorded = record(program, begin, end);
-      if (!recorded.ok()) {
-        entry.refused = true;
-        entry.works.clear();
-        tell(recorded.error().render());
-        return run_segments(program, begin, segments.size()); // a run's first segment sets anew what the others read
-      }
-      entry.works.push_back(std::move(recorded).value());
-    }
-    const auto from = std::chrono::steady_clock::now();
-    CONCLAVE_RETURN_IF_ERROR(guard(nullptr, nullptr, [&]() -> Status {
-      entry.works[work]->replay();
-      return {};
-    }));
-    ++work;
-    if (hook_) hook_("graph", from, std::chrono::steady_clock::now());
+    const std::string& key = segments[begin].key;
+    while (end < segments.size() && segments[end].kind == ProgramSegment::Kind::capturable && segments[end].key == key)
+      ++end;
+    CONCLAVE_RETURN_IF_ERROR(run_of(key, program, begin, end));
   }
+  return {};
+}
+
+Status GraphExecutor::run_of(const std::string& key, const StepProgram& program, std::size_t begin, std::size_t end) {
+  if (entries_.size() == most_keys && !entries_.contains(key)) {
+    tell("batches have more shapes than " + std::to_string(most_keys) + " recordings serve");
+    return run_segments(program, begin, end);
+  }
+  Entry& entry = entries_[key];
+  if (std::exchange(entry.last_step, step_) != step_) ++entry.steps;
+  if (entry.steps <= eager_steps_ || entry.refused) return run_segments(program, begin, end);
+  if (entry.work == nullptr) {
+    auto recorded = record(program, begin, end);
+    if (!recorded.ok()) {
+      entry.refused = true;
+      tell(recorded.error().render());
+      return run_segments(program, begin, end); // a run's first segment sets anew what the others read
+    }
+    entry.work = std::move(recorded).value();
+  }
+  const auto from = std::chrono::steady_clock::now();
+  CONCLAVE_RETURN_IF_ERROR(guard(nullptr, nullptr, [&]() -> Status {
+    entry.work->replay();
+    return {};
+  }));
+  if (hook_) hook_("graph", from, std::chrono::steady_clock::now());
   return {};
 }
 

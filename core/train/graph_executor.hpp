@@ -1,20 +1,20 @@
 // GraphExecutor: a step's work for the device, recorded once for each key and repeated ever after.
 //
-// The first step of a key (or the first few) runs segment by segment, as the eager executor would. The next is recorded: each run of
-// neighbouring capturable segments becomes one piece of recorded work (a CUDA graph), which then serves every later step of
-// the key with one call. What cannot be recorded (an operator that waits for the device, too little memory) stays eager, and
-// the reason is told once.
+// In the first step that has a run of a key (or the first few), it runs segment by segment, as the eager executor would. In the next
+// it is recorded: the run becomes one piece of recorded work (a CUDA graph), which then serves every later run of the key with
+// one call. What cannot be recorded (an operator that waits for the device, too little memory) stays eager, and the reason is
+// told once.
 //
 // What this is: when to record and when to repeat. What this is not: CUDA; that is a WorkRecorder, from a library of its own.
 //
 // Threading: the step thread.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "train/step_program.hpp"
 
@@ -37,21 +37,24 @@ class WorkRecorder {
 
 class GraphExecutor final : public StepExecutor {
  public:
-  /// Keys that are recorded at most; steps of further ones stay eager.
-  static constexpr std::size_t most_keys = 32;
+  /// Keys that are recorded at most; runs of further ones stay eager.
+  static constexpr std::size_t most_keys = 64;
 
-  /// `note` gets the reason why steps of a key are not recorded. Both callbacks may be empty. `eager_steps`: of a key, before
-  /// it is recorded; at least 1.
+  /// `note` gets the reason why runs of a key are not recorded. Both callbacks may be empty. `eager_steps`: with runs of a key,
+  /// before it is recorded; at least 1.
   GraphExecutor(std::unique_ptr<WorkRecorder> recorder, std::function<void(const std::string&)> note,
                 SegmentHook hook = {}, int eager_steps = 1);
-  Status run(const StepProgram& program, const std::string& key) override;
+  Status run(const StepProgram& program) override;
 
  private:
   struct Entry {
-    bool refused = false;                             ///< it cannot be recorded
-    int steps = 0;                                    ///< that ran
-    std::vector<std::unique_ptr<RecordedWork>> works; ///< one for each run of capturable segments that was recorded
+    bool refused = false;       ///< it cannot be recorded
+    int steps = 0;              ///< that had such a run
+    std::int64_t last_step = 0; ///< of those, counted from 1
+    std::unique_ptr<RecordedWork> work;
   };
+  /// A run of capturable segments.
+  Status run_of(const std::string& key, const StepProgram& program, std::size_t begin, std::size_t end);
   Status run_segments(const StepProgram& program, std::size_t begin, std::size_t end);
   Result<std::unique_ptr<RecordedWork>> record(const StepProgram& program, std::size_t begin, std::size_t end);
   /// A reason that is not the one told last.
@@ -62,6 +65,7 @@ class GraphExecutor final : public StepExecutor {
   SegmentHook hook_;
   int eager_steps_;
   std::map<std::string, Entry> entries_;
+  std::int64_t step_ = 0;
   std::string told_;
 };
 

@@ -38,8 +38,10 @@ class StageRunner {
  public:
   StageRunner(std::vector<std::unique_ptr<Stage>> stages, const RunnerSettings& settings);
 
-  /// Before the first pass of a step, or of an evaluation. The batches live until the last pass.
+  /// Before the first pass of a step, or of an evaluation. The batches live until their last pass. Where one micro-batch ends
+  /// before the next begins, all are number 0, and load() gives each before its first pass.
   void begin(const PipelineSchedule& schedule, std::vector<const Batch*> batches);
+  void load(const Batch* batch) { batches_[0] = batch; }
   /// Adds the losses to `metrics`. `training` keeps what the backward pass needs.
   Status forward(const PipelineAction& action, StepMetrics& metrics, bool training);
   Status backward(const PipelineAction& action, const Seeds& seeds);

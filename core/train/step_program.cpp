@@ -4,7 +4,7 @@
 
 namespace conclave::train {
 
-Status EagerExecutor::run(const StepProgram& program, const std::string&) {
+Status EagerExecutor::run(const StepProgram& program) {
   for (const ProgramSegment& segment : program.segments()) {
     const auto begin = std::chrono::steady_clock::now();
     CONCLAVE_RETURN_IF_ERROR(segment.run());

@@ -68,18 +68,24 @@ TEST(BatchBuffers, EqualShapesLieAtEqualAddressesAndHoldTheNewStep) {
       EXPECT_EQ(addresses(*batches[i]), first[i]) << index << " " << i;
     }
     EXPECT_NE(addresses(*batches[1]), addresses(*batches[2])) << "micro-batches of one step do not share tensors";
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      const Batch* const alone = buffers.fill_one(step, i);
+      expect_content(*alone, step.micro_batches[i], step);
+      EXPECT_EQ(addresses(*alone), first[i == 2 ? 1 : i]) << "the first tensors of the shape";
+    }
     buffers.fill(make_step(index, 12, 3)); // steps of other keys in between, which use the same shapes and more
     buffers.fill(make_step(index, 8, 1));
   }
 }
 
 TEST(BatchTransfer, KeysTellShapesAndColumnsApart) {
-  EXPECT_EQ(train::shape_key(mixed_step(0)), train::shape_key(mixed_step(9)));
-  EXPECT_NE(train::shape_key(make_step(0, 6, 2)), train::shape_key(make_step(0, 6, 3)));
-  EXPECT_NE(train::shape_key(make_step(0, 6, 2)), train::shape_key(make_step(0, 12, 2)));
+  const auto key = [](const data::HostStep& step) { return train::shape_key(step.micro_batches.back()); };
+  EXPECT_EQ(key(make_step(0, 6, 2)), key(make_step(9, 6, 2)));
+  EXPECT_EQ(key(make_step(0, 6, 2)), key(make_step(0, 9, 3)));
+  EXPECT_NE(key(make_step(0, 6, 2)), key(make_step(0, 6, 3)));
   auto changed = make_step(0, 6, 2);
-  changed.micro_batches[1].token_mask.clear();
-  EXPECT_NE(train::shape_key(make_step(0, 6, 2)), train::shape_key(changed));
+  changed.micro_batches.back().token_mask.clear();
+  EXPECT_NE(key(make_step(0, 6, 2)), key(changed));
 }
 
 } // namespace

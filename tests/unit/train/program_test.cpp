@@ -31,11 +31,11 @@ struct WatchedStage final : testing::TinyStage {
   std::vector<std::vector<const void*>> seen;
 };
 
-using Hook = std::function<Status(const train::StepProgram&, const std::string& key)>;
+using Hook = std::function<Status(const train::StepProgram&)>;
 
 struct HookExecutor final : train::StepExecutor {
   explicit HookExecutor(Hook body) : hook(std::move(body)) {}
-  Status run(const train::StepProgram& program, const std::string& key) override { return hook(program, key); }
+  Status run(const train::StepProgram& program) override { return hook(program); }
   Hook hook;
 };
 
@@ -61,71 +61,103 @@ struct Rig {
   std::unique_ptr<train::Engine> engine;
 };
 
-Status run_all(const train::StepProgram& program, const std::string& key) {
-  return train::EagerExecutor().run(program, key);
+Status run_all(const train::StepProgram& program) { return train::EagerExecutor().run(program); }
+
+/// A step of micro-batches of these rows, 6 tokens long.
+data::HostStep mixed_step(std::int64_t index, std::initializer_list<std::int64_t> rows) {
+  data::HostStep step;
+  std::int64_t n = 0;
+  for (const std::int64_t count : rows) {
+    data::HostStep part = make_step(index * 10 + n++, count, 1);
+    step.micro_batches.push_back(std::move(part.micro_batches[0]));
+    step.global_loss_tokens += part.global_loss_tokens;
+    step.global_sequences += part.global_sequences;
+  }
+  step.batch_index = index;
+  return step;
 }
 
-TEST(Program, HasOneRunOfCapturableSegmentsBetweenTwoHostSegments) {
-  std::vector<Kind> kinds;
-  Rig rig([&](const train::StepProgram& program, const std::string& key) {
-    kinds.clear();
-    for (const train::ProgramSegment& segment : program.segments()) kinds.push_back(segment.kind);
-    return run_all(program, key);
+TEST(Program, EachMicroBatchIsARunOfCapturableSegments) {
+  std::vector<std::pair<std::string, std::string>> seen; // name and key
+  Rig rig([&](const train::StepProgram& program) {
+    seen.clear();
+    for (const train::ProgramSegment& segment : program.segments()) {
+      EXPECT_EQ(segment.kind == Kind::host, segment.key.empty()) << segment.name;
+      seen.emplace_back(segment.name, segment.key);
+    }
+    return run_all(program);
   });
-  for (const std::int64_t micro_batches : {1, 2, 3}) {
-    rig.step(make_step(0, 6, micro_batches));
-    ASSERT_GE(kinds.size(), 3U);
-    EXPECT_EQ(kinds.front(), Kind::host);
-    EXPECT_EQ(kinds.back(), Kind::host);
-    for (std::size_t i = 1; i + 1 < kinds.size(); ++i) EXPECT_EQ(kinds[i], Kind::capturable) << i;
-  }
+  rig.step(mixed_step(0, {2, 3, 2}));
+  const std::string first = seen[2].second, middle = seen[6].second, last = seen[10].second;
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"upload", ""},          {"load 0", ""},       {"begin 0", first},  {seen[3].first, first},
+      {seen[4].first, first},  {"load 1", ""},       {"begin 1", middle}, {seen[7].first, middle},
+      {seen[8].first, middle}, {"load 2", ""},       {"begin 2", last},   {seen[11].first, last},
+      {seen[12].first, last},  {"update", "update"}, {"read", ""}};
+  EXPECT_EQ(seen, expected);
+  EXPECT_NE(first, middle);
+  EXPECT_NE(first, last) << "the last micro-batch completes gradients";
+  rig.step(mixed_step(1, {2, 2, 2}));
+  EXPECT_EQ(seen[2].second, first);
+  EXPECT_EQ(seen[10].second, last);
+  rig.step(mixed_step(2, {2}));
+  EXPECT_NE(seen[2].second, first) << "first and last";
 }
 
-TEST(Program, StepsOfEqualShapeReadTheSameTensors) {
+TEST(Program, MicroBatchesOfEqualShapeReadTheSameTensors) {
   Rig rig(run_all);
-  std::map<std::int64_t, std::vector<std::vector<const void*>>> first; // by number of micro-batches
+  std::map<std::int64_t, std::vector<const void*>> first; // by rows
   for (std::int64_t i = 0; i < 9; ++i) {
-    const std::int64_t micro_batches = i % 3 + 1;
     rig.stage->seen.clear();
-    rig.step(make_step(i, 6, micro_batches));
-    ASSERT_TRUE(rig.engine->evaluate(make_step(i + 50, 6, micro_batches)).ok());
-    ASSERT_EQ(rig.stage->seen.size(), static_cast<std::size_t>(micro_batches));
-    EXPECT_EQ(rig.stage->seen, first.try_emplace(micro_batches, rig.stage->seen).first->second) << "step " << i;
+    rig.step(i % 2 == 0 ? mixed_step(i, {2, 3, 2}) : mixed_step(i, {3, 3}));
+    ASSERT_TRUE(rig.engine->evaluate(mixed_step(i + 50, {3, 2})).ok());
+    const std::vector<std::int64_t> rows =
+        i % 2 == 0 ? std::vector<std::int64_t>{2, 3, 2} : std::vector<std::int64_t>{3, 3};
+    ASSERT_EQ(rig.stage->seen.size(), rows.size());
+    for (std::size_t n = 0; n < rows.size(); ++n)
+      EXPECT_EQ(rig.stage->seen[n], first.try_emplace(rows[n], rig.stage->seen[n]).first->second) << "step " << i;
   }
 }
 
-// An executor that keeps the capturable segments of a key's first step and runs those ever after, as a replay would, with
-// host state spoilt before: it must be set inside of them. Every step's data is gone when the next one comes.
-TEST(Program, SegmentsOfAKeysFirstStepServeAllLaterOnes) {
+// An executor that keeps the first run of each key and takes it ever after, as a replay would, with host state spoilt before:
+// it must be set inside of the run. Every step's data is gone when the next one comes.
+TEST(Program, TheFirstRunOfAKeyServesAllLaterOnes) {
   for (const at::ScalarType compute : {at::kFloat, at::kHalf}) {
-    std::map<std::string, train::StepProgram> kept;
+    std::map<std::string, std::vector<train::ProgramSegment>> kept;
+    std::size_t served = 0;
     Rig* rig = nullptr;
     Rig replaying(
-        [&](const train::StepProgram& program, const std::string& key) -> Status {
-          const train::StepProgram& first = kept.try_emplace(key, program).first->second;
-          EXPECT_EQ(first.segments().size(), program.segments().size());
-          bool spoilt = false;
-          for (std::size_t i = 0; i < program.segments().size(); ++i) {
-            const bool host = program.segments()[i].kind == Kind::host;
-            if (!host && !std::exchange(spoilt, true)) {
+        [&](const train::StepProgram& program) -> Status {
+          const std::vector<train::ProgramSegment>& segments = program.segments();
+          for (std::size_t i = 0; i < segments.size();) {
+            std::vector<train::ProgramSegment> run;
+            do run.push_back(segments[i++]);
+            while (run[0].kind != Kind::host && i < segments.size() && segments[i].key == run[0].key);
+            if (run[0].kind != Kind::host) {
               for (BoundParam& parameter : rig->stage->bound.parameters) {
-                parameter.sink->begin_last_micro_batch();
-                parameter.sink->ready();
+                parameter.sink->begin_step();
+                if (served++ % 2 == 0) {
+                  parameter.sink->begin_last_micro_batch();
+                  parameter.sink->ready();
+                }
               }
+              run = kept.try_emplace(run[0].key, run).first->second;
             }
-            CONCLAVE_RETURN_IF_ERROR((host ? program : first).segments()[i].run());
+            for (const train::ProgramSegment& segment : run) CONCLAVE_RETURN_IF_ERROR(segment.run());
           }
           return {};
         },
         compute);
     rig = &replaying;
     Rig straight(run_all, compute);
-    for (std::int64_t i = 0; i < 10; ++i) {
-      const std::int64_t micro_batches = i % 3 + 1;
+    for (std::int64_t i = 0; i < 12; ++i) {
+      const data::HostStep step = i % 4 == 0   ? mixed_step(i, {2})
+                                  : i % 4 == 1 ? mixed_step(i, {2, 3, 3, 2})
+                                  : i % 4 == 2 ? mixed_step(i, {3, 2})
+                                               : mixed_step(i, {2, 2});
       const bool overflow = i == 5 && compute == at::kHalf;
       replaying.stage->loss_factor = straight.stage->loss_factor = overflow ? 1e8 : 1;
-      const StepResult found = replaying.step(make_step(i, 6, micro_batches)),
-                       expected = straight.step(make_step(i, 6, micro_batches));
+      const StepResult found = replaying.step(step), expected = straight.step(step);
       EXPECT_EQ(found.loss, expected.loss) << "step " << i;
       EXPECT_EQ(found.losses, expected.losses);
       EXPECT_EQ(found.nll, expected.nll);
