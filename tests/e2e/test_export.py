@@ -50,6 +50,17 @@ print(json.dumps([AutoTokenizer.from_pretrained(sys.argv[1])(text, add_special_t
                   processor.encode(text)]))
 """
 
+# The file alone, and as transformers takes the whole folder.
+BYTE_LEVEL = """
+import json, sys, tokenizers
+from transformers import AutoTokenizer
+folder, text = sys.argv[1:]
+loaded = AutoTokenizer.from_pretrained(folder)
+print(json.dumps([loaded(text, add_special_tokens=False)["input_ids"],
+                  tokenizers.Tokenizer.from_file(folder + "/tokenizer.json").encode(text, add_special_tokens=False).ids,
+                  loaded.eos_token_id]))
+"""
+
 
 class ExportTest(ConclaveTest):
     def export(self, run, folder, *arguments):
@@ -134,3 +145,12 @@ class Export(ExportTest):
         self.export(self.dir / "run", self.dir / "hf")
         theirs, sentencepiece = self.ask(TOKENISE, self.dir / "hf", "the river turns  into\n green light, naïve 水")
         self.assertEqual(theirs, sentencepiece)
+
+    def test_a_byte_level_tokenizer_gives_the_same_ids(self):
+        self.run_conclave("--run-dir", "run", "--stop-after", 1, "--set", f"model.with={PLAIN}", "--set",
+                          "data.tokenizer={use: tokenizer/hf-bpe, with: {vocabulary: 300, family: deepseek3}}")
+        self.export(self.dir / "run", self.dir / "hf")
+        through_transformers, tokenizers, end = self.ask(BYTE_LEVEL, self.dir / "hf", "the river turns  into\n green 123 naïve 水")
+        self.assertEqual(through_transformers, tokenizers)
+        self.assertLess(len(tokenizers), 40)
+        self.assertEqual(end, 1)
