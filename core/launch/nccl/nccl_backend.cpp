@@ -2,6 +2,7 @@
 
 #include "launch/nccl/nccl_backend.hpp"
 
+#include <nccl.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
 namespace {
@@ -17,3 +18,4 @@ c10::intrusive_ptr<c10d::Backend> make_backend(const c10::intrusive_ptr<c10d::St
 
 extern "C" __attribute__((visibility("default"))) const conclave::MakeNcclBackend conclave_make_nccl_backend =
     make_backend;
+extern "C" __attribute__((visibility("default"))) const int conclave_nccl_version = NCCL_VERSION_CODE;

@@ -13,6 +13,8 @@ namespace conclave {
 
 inline constexpr const char* nccl_library = "libconclave_nccl.so";
 inline constexpr const char* nccl_backend_symbol = "conclave_make_nccl_backend";
+/// An int: NCCL_VERSION_CODE of the header that the library was built with.
+inline constexpr const char* nccl_version_symbol = "conclave_nccl_version";
 
 /// What the symbol is: a pointer to such a function. A backend for CUDA tensors among `size` ranks; communicators are made at the first call. May throw.
 using MakeNcclBackend = c10::intrusive_ptr<c10d::Backend> (*)(const c10::intrusive_ptr<c10d::Store>& store, int rank,

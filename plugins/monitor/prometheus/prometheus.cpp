@@ -15,6 +15,8 @@ namespace {
 
 constexpr int ports_after = 15; ///< that are tried when the wanted one is in use
 constexpr int last_port = 65535;
+constexpr std::chrono::seconds between_disk_questions{10};
+constexpr std::size_t remembered_steps = 10'000; ///< a checkpoint that takes longer to write has no duration
 const std::vector<double> step_seconds_bounds = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300};
 
 double unix_time() {
@@ -159,7 +161,11 @@ Status PrometheusMonitor::start(const RunInfo& run) {
   exporter_.gauge("conclave_parameters", "Parameters of the model.", static_cast<double>(run.parameters));
   exporter_.gauge("conclave_active_parameters", "Parameters that one token uses.",
                   static_cast<double>(run.active_parameters));
+  exporter_.gauge("conclave_ranks", "Ranks of the run.", run.world_size);
+  exporter_.gauge("conclave_start_timestamp_seconds", "When this process began to train, in Unix time.", unix_time());
   exporter_.gauge("conclave_step", "Batches seen.", static_cast<double>(run.first_step));
+  directory_ = run.directory;
+  export_disk();
   exporter_.counter("conclave_skipped_steps_total", "Steps whose update was not applied.", 0);
   exporter_.counter("conclave_dropped_tokens_total", "Tokens that no expert took.", 0);
   CONCLAVE_RETURN_IF_ERROR(listen(run.local_rank));
@@ -228,7 +234,23 @@ void PrometheusMonitor::export_metric(const Metric& metric) {
   exporter_.gauge(default_name(metric), "Reported by the run as " + name + ".", value);
 }
 
+void PrometheusMonitor::export_disk() {
+  const Clock::time_point now = Clock::now();
+  if (directory_.empty() || (disk_asked_ && now - *disk_asked_ < between_disk_questions)) return;
+  disk_asked_ = now;
+  std::error_code failed;
+  const std::filesystem::space_info space = std::filesystem::space(directory_, failed);
+  if (failed) return;
+  exporter_.gauge("conclave_disk_free_bytes", "Free on the disk of the run directory.",
+                  static_cast<double>(space.available));
+  exporter_.gauge("conclave_disk_size_bytes", "Size of the disk of the run directory.",
+                  static_cast<double>(space.capacity));
+}
+
 Status PrometheusMonitor::step(const StepReport& report) {
+  seen_.emplace_back(report.step, Clock::now());
+  if (seen_.size() > remembered_steps) seen_.pop_front();
+  export_disk();
   exporter_.gauge("conclave_step", "Batches seen.", static_cast<double>(report.step));
   exporter_.gauge("conclave_last_step_timestamp_seconds", "When the last step was reported, in Unix time.",
                   unix_time());
@@ -263,6 +285,11 @@ Status PrometheusMonitor::checkpoint(std::int64_t step, const std::string&) {
   exporter_.gauge("conclave_checkpoint_last_step", "Batches seen by the last checkpoint.", static_cast<double>(step));
   exporter_.gauge("conclave_checkpoint_last_success_timestamp_seconds",
                   "When the last checkpoint was verified, in Unix time.", unix_time());
+  const auto reported = std::find_if(seen_.begin(), seen_.end(), [step](const auto& one) { return one.first == step; });
+  if (reported != seen_.end())
+    exporter_.gauge("conclave_checkpoint_duration_seconds",
+                    "Of the last checkpoint, from the report of its step until it was verified.",
+                    std::chrono::duration<double>(Clock::now() - reported->second).count());
   return {};
 }
 

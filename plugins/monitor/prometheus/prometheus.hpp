@@ -6,9 +6,12 @@
 
 #include <prometheus/exposer.h>
 
+#include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "conclave/host.hpp"
 #include "conclave/monitor.hpp"
@@ -58,13 +61,19 @@ class PrometheusMonitor final : public Monitor {
   [[nodiscard]] std::string announced_address() const;
   void stop() noexcept;
   void export_metric(const Metric& metric);
+  /// Of the run directory's disk; asks the file system at most every ten seconds.
+  void export_disk();
 
+  using Clock = std::chrono::steady_clock;
   HostContext& host_;
   Options options_;
   Exporter exporter_;
   std::unique_ptr<prometheus::Exposer> exposer_; ///< after the exporter: it reads the registry while it lives
   Endpoint endpoint_;
   std::optional<TargetFile> target_;
+  std::string directory_; ///< of the run
+  std::optional<Clock::time_point> disk_asked_;
+  std::deque<std::pair<std::int64_t, Clock::time_point>> seen_; ///< when the latest steps were reported
   bool warned_ = false;
 };
 

@@ -13,6 +13,8 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -146,6 +148,30 @@ TEST(Prometheus, ServesTheRun) {
   EXPECT_NE(text.find("name=\"te\\\"st\\n\""), std::string::npos);
   ASSERT_TRUE(run.monitor->finish(0).ok());
   EXPECT_EQ(run.text(), ""); // the port is given back
+}
+
+TEST(Prometheus, TellsOfTheDiskAndOfHowLongACheckpointTook) {
+  Running run;
+  run.info.directory = testing::TempDir();
+  run.info.world_size = 4;
+  ASSERT_TRUE(run.start().ok());
+  ASSERT_TRUE(run.monitor->checkpoint(3, "/x").ok()); // of a step that this process did not see
+  std::string text = run.text();
+  EXPECT_EQ(value_of(text, "conclave_ranks"), 4);
+  const auto now = static_cast<double>(std::time(nullptr));
+  EXPECT_NEAR(value_of(text, "conclave_start_timestamp_seconds").value_or(0), now, 60);
+  const auto size = value_of(text, "conclave_disk_size_bytes"), left = value_of(text, "conclave_disk_free_bytes");
+  ASSERT_TRUE(size && left);
+  EXPECT_EQ(*size, static_cast<double>(std::filesystem::space(run.info.directory).capacity));
+  EXPECT_GT(*left, 0);
+  EXPECT_LT(*left, *size);
+  EXPECT_EQ(value_of(text, "conclave_checkpoint_duration_seconds"), std::nullopt);
+  ASSERT_TRUE(run.monitor->step(report_of(4)).ok());
+  ASSERT_TRUE(run.monitor->checkpoint(4, "/x").ok());
+  const auto took = value_of(run.text(), "conclave_checkpoint_duration_seconds");
+  ASSERT_TRUE(took);
+  EXPECT_GE(*took, 0);
+  EXPECT_LT(*took, 60);
 }
 
 TEST(Prometheus, ExportsEachExpertWhenAsked) {
