@@ -2,7 +2,8 @@
 """CPU training step: bench_cpu_step against the same model in eager PyTorch, fp32, run alternately in one session.
 
     cmake --build build --target bench_cpu_step
-    PYTHONPATH=.deps/oracles python3 tools/bench/cpu_step_pytorch.py build/bin/bench_cpu_step [--rounds 5] [--steps 3]
+    PYTHONPATH=.deps/oracles python3 tools/bench/cpu_step_pytorch.py build/bin/bench_cpu_step build/plugins/model-moe-transformer.so \
+        build/plugins/optimizer-adamw.so [--rounds 5] [--steps 3]
 
 The peer is what a PyTorch user would write: F.linear, F.scaled_dot_product_attention, index_add over a loop of experts,
 F.cross_entropy, clip_grad_norm_, fused AdamW. One line a figure; medians over all steps of all rounds.
@@ -101,6 +102,8 @@ class Peer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ours", help="the built bench_cpu_step")
+    parser.add_argument("model", help="model-moe-transformer.so")
+    parser.add_argument("optimizer", help="optimizer-adamw.so")
     parser.add_argument("--shape", default=str(HERE / "cpu_step.json"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3)
@@ -114,7 +117,8 @@ def main() -> None:
     peer.step(tokens, labels)
     ours, theirs = [], []
     for _ in range(args.rounds):
-        run = subprocess.run([args.ours, args.shape, str(args.steps), str(args.threads)], check=True, capture_output=True, text=True)
+        run = subprocess.run([args.ours, args.model, args.optimizer, args.shape, str(args.steps), str(args.threads)], check=True,
+                             capture_output=True, text=True)
         ours += map(float, run.stdout.split())
         for _ in range(args.steps):
             begin = time.perf_counter()
@@ -123,9 +127,9 @@ def main() -> None:
     a, b, count = statistics.median(ours), statistics.median(theirs), t["rows"] * t["length"]
     parameters = sum(math.prod(p.shape) for p in peer.decayed + peer.plain)
     print(f"shape: {parameters / 1e6:.1f} M parameters, {count} tokens a step, {args.threads} threads, torch {torch.__version__}")
-    print(f"conclave_step_seconds {a:.4f} ({count / a:.0f} tokens/s, n={len(ours)})")
-    print(f"pytorch_step_seconds {b:.4f} ({count / b:.0f} tokens/s, n={len(theirs)})")
-    print(f"conclave_over_pytorch {a / b:.3f}")
+    print(f"figure ours = {1e3 * a:.6g} ms (n={len(ours)})")
+    print(f"figure pytorch = {1e3 * b:.6g} ms (n={len(theirs)})")
+    print(f"Conclave takes {a / b:.3f} of PyTorch's time: {count / a:.0f} tokens/s and {count / b:.0f}")
 
 
 if __name__ == "__main__":

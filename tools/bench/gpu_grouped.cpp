@@ -1,96 +1,105 @@
-// bench_gpu_grouped: grouped products of our kernels beside LibTorch's, in TFLOP/s, on one GPU in one run.
+// bench_gpu_grouped: grouped products of our kernels beside LibTorch's, and one dense product of as much work, in TFLOP/s.
 //
-//   bench_gpu_grouped [ROWS EXPERTS WIDTH EXPERT_WIDTH]      by default 65536 16 2048 1408, shape R1 at batch 8
+//   bench_gpu_grouped [--rows 65536] [--experts 16] [--width 2048] [--expert-width 1408]      by default shape R1 at batch 8
 //
-// One line a product; medians of 20 calls after 5. `skewed`: the fullest expert has 8 times the rows of the emptiest.
+// `taken` is what the operators take on this GPU: of the two products the one that GpuKernels prefers, of the weight's gradient
+// ours. `skewed`: the fullest expert has 8 times the rows of the emptiest.
 #include <ATen/ops/_grouped_mm.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <functional>
-#include <vector>
+#include <CLI/CLI.hpp>
 
-#include "launch/device.hpp"
+#include "bench.hpp"
 #include "ops/gpu_kernels.hpp"
 
 namespace {
 
-double median_seconds(const std::function<void()>& body) {
-  const c10::impl::VirtualGuardImpl guard(at::kCUDA);
-  std::vector<double> seconds;
-  for (int i = 0; i < 25; ++i) {
-    guard.synchronizeDevice(0);
-    const auto begin = std::chrono::steady_clock::now();
-    for (int j = 0; j < 4; ++j) body();
-    guard.synchronizeDevice(0);
-    if (i >= 5) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / 4);
+using namespace conclave;
+
+struct Arguments {
+  std::int64_t rows = 65536, experts = 16, width = 2048, hidden = 1408;
+  int repeat = 20;
+};
+
+at::Tensor ends_of(const Arguments& a, bool skewed) {
+  std::vector<double> shares;
+  double total = 0, sum = 0;
+  for (std::int64_t e = 0; e < a.experts; ++e) {
+    shares.push_back(skewed ? 1 + 7.0 * static_cast<double>(e) / static_cast<double>(a.experts - 1) : 1);
+    total += shares.back();
   }
-  std::sort(seconds.begin(), seconds.end());
-  return seconds[seconds.size() / 2];
+  std::vector<std::int32_t> ends;
+  for (const double share : shares) {
+    sum += share;
+    ends.push_back(static_cast<std::int32_t>(static_cast<double>(a.rows) * sum / total + 0.5));
+  }
+  return at::tensor(ends, at::kInt).to(at::kCUDA);
+}
+
+void measure(const Arguments& a, const ops::GpuKernels& kernels, at::ScalarType type) {
+  const std::string name = type == at::kHalf ? "fp16" : "bf16";
+  const auto options = at::TensorOptions().device(at::kCUDA).dtype(type);
+  const at::Tensor x = at::randn({a.rows, a.width}, options), h = at::randn({a.rows, 2 * a.hidden}, options);
+  const at::Tensor weight = at::randn({a.experts, 2 * a.hidden, a.width}, options), one = weight.select(0, 0);
+  const at::Tensor to_hidden = at::empty_like(h), to_width = at::empty_like(x);
+  const at::Tensor sum = at::zeros(weight.sizes(), options.dtype(at::kFloat));
+  const double flops = 2.0 * static_cast<double>(a.rows * a.width * 2 * a.hidden);
+  const auto rate = [&](const std::string& what, const std::function<void()>& body) {
+    const double value = flops / bench::gpu_seconds(a.repeat, 4, body) / 1e12;
+    bench::figure(what, value, "TFLOP/s", a.repeat);
+    return value;
+  };
+  rate("dense." + name + ".forward", [&] { at::mm(x, one.t()); });
+  rate("dense." + name + ".dgrad", [&] { at::mm(h, one); });
+  rate("dense." + name + ".wgrad", [&] { at::mm(h.t(), x); });
+  for (const bool skewed : {false, true}) {
+    const std::string base = std::string(skewed ? "skewed." : "balanced.") + name;
+    const at::Tensor ends = ends_of(a, skewed);
+    const auto both = [&](const std::string& what, bool ours_is_taken, const std::function<void()>& ours,
+                          const std::function<void()>& theirs) {
+      const std::string line = base + "." + what;
+      const double mine = rate(line + ".ours", ours), aten = rate(line + ".libtorch", theirs);
+      bench::figure(line + ".taken", ours_is_taken ? mine : aten, "TFLOP/s", a.repeat);
+    };
+    const bool prefers = kernels.prefers_grouped_product(type);
+    both(
+        "forward", prefers, [&] { kernels.grouped_product(x, weight, ends, true, to_hidden); },
+        [&] { at::_grouped_mm(x, weight.transpose(1, 2), ends); });
+    both(
+        "dgrad", prefers, [&] { kernels.grouped_product(h, weight, ends, false, to_width); },
+        [&] { at::_grouped_mm(h, weight, ends); });
+    both( // theirs not into fp32
+        "wgrad", true, [&] { kernels.grouped_weight_gradient(h, x, ends, sum, false); },
+        [&] { at::_grouped_mm(h.t(), x, ends); });
+    both(
+        "wgrad_added", true, [&] { kernels.grouped_weight_gradient(h, x, ends, sum, true); },
+        [&] { sum.add_(at::_grouped_mm(h.t(), x, ends)); });
+  }
+}
+
+void run(const Arguments& arguments) {
+  bench::open_gpu();
+  const ops::GpuKernels* kernels = ops::gpu_kernels();
+  if (kernels == nullptr || !kernels->has_grouped())
+    bench::fail(
+        unsupported("libconclave_cuda.so is missing, or was built without CUTLASS", "run tools/bootstrap and build"));
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) measure(arguments, *kernels, type);
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-  const auto number = [&](int i, std::int64_t otherwise) { return argc > i ? std::atoll(argv[i]) : otherwise; };
-  const std::int64_t rows = number(1, 65536), experts = number(2, 16), width = number(3, 2048),
-                     hidden = number(4, 1408);
-  const auto opened = conclave::open_device(conclave::DeviceChoice::cuda, 0, false);
-  if (!opened.ok()) {
-    std::fprintf(stderr, "%s\n", opened.error().render().c_str());
-    return 3;
-  }
-  std::printf("%s, %lld rows, %lld experts, width %lld, expert width %lld\n", opened->name.c_str(),
-              static_cast<long long>(rows), static_cast<long long>(experts), static_cast<long long>(width),
-              static_cast<long long>(hidden));
-  const conclave::ops::GpuKernels* kernels = conclave::ops::gpu_kernels();
-  if (kernels == nullptr || !kernels->has_grouped()) {
-    std::fprintf(stderr, "libconclave_cuda.so is missing, or was built without CUTLASS\n");
-    return 3;
-  }
-  for (const bool skewed : {false, true}) {
-    std::vector<std::int32_t> ends;
-    double total = 0, sum = 0;
-    for (std::int64_t e = 0; e < experts; ++e)
-      total += skewed ? 1 + 7.0 * static_cast<double>(e) / static_cast<double>(experts - 1) : 1;
-    for (std::int64_t e = 0; e < experts; ++e) {
-      sum += skewed ? 1 + 7.0 * static_cast<double>(e) / static_cast<double>(experts - 1) : 1;
-      ends.push_back(static_cast<std::int32_t>(static_cast<double>(rows) * sum / total + 0.5));
-    }
-    const at::Tensor offsets = at::tensor(ends, at::kInt).to(at::kCUDA);
-    for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
-      const auto options = at::TensorOptions().device(at::kCUDA).dtype(type);
-      const at::Tensor x = at::randn({rows, width}, options), h = at::randn({rows, 2 * hidden}, options);
-      const at::Tensor gate_up = at::randn({experts, 2 * hidden, width}, options);
-      const at::Tensor out = at::zeros({experts, 2 * hidden, width}, options.dtype(at::kFloat));
-      const double flops = 2.0 * static_cast<double>(rows * width * 2 * hidden);
-      const auto line = [&](const char* what, const std::function<void()>& ours, const std::function<void()>& theirs) {
-        std::printf("%-9s %-5s %-28s ours %6.1f TFLOP/s, LibTorch %6.1f\n", skewed ? "skewed" : "balanced",
-                    type == at::kHalf ? "fp16" : "bf16", what, flops / median_seconds(ours) / 1e12,
-                    flops / median_seconds(theirs) / 1e12);
-        std::fflush(stdout);
-      };
-      line(
-          "x w^T", [&] { kernels->grouped_product(x, gate_up, offsets, true, h); },
-          [&] { at::_grouped_mm(x, gate_up.transpose(1, 2), offsets); });
-      line(
-          "h w", [&] { kernels->grouped_product(h, gate_up, offsets, false, x); },
-          [&] { at::_grouped_mm(h, gate_up, offsets); });
-      line(
-          "h^T x (theirs not into fp32)", [&] { kernels->grouped_weight_gradient(h, x, offsets, out, false); },
-          [&] { at::_grouped_mm(h.t(), x, offsets); });
-      line(
-          "h^T x added (theirs + add)", [&] { kernels->grouped_weight_gradient(h, x, offsets, out, true); },
-          [&] { out.add_(at::_grouped_mm(h.t(), x, offsets)); });
-    }
-  }
-  std::fflush(stdout);
-  std::_Exit(0); // the driver's tear-down order is not what is measured
+  Arguments arguments;
+  CLI::App app{"Grouped products on one GPU", "bench_gpu_grouped"};
+  app.add_option("--rows", arguments.rows, "Of all experts")->capture_default_str();
+  app.add_option("--experts", arguments.experts, "At least 2")->check(CLI::Range(2, 8192))->capture_default_str();
+  app.add_option("--width", arguments.width, "Of a token")->capture_default_str();
+  app.add_option("--expert-width", arguments.hidden, "Of an expert")->capture_default_str();
+  app.add_option("--repeat", arguments.repeat, "Measurements of each figure")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  bench::run_and_exit([&] { run(arguments); });
 }

@@ -1,39 +1,23 @@
-// bench_gpu_step: tokens a second of forward and backward (bf16, fp32 main gradients, no optimizer) of a model on one GPU,
-// beside the matmul ceiling of the same GPU measured in the same run.
+// bench_gpu_step: forward and backward of a model on one GPU, in bf16 or fp16 with fp32 main gradients and no optimizer.
 //
-//   bench_gpu_step MODEL.so BATCH LENGTH [recompute|keep] [LAYERS] [TRACE.json]
+//   bench_gpu_step MODEL.so gpu_shapes.json [--shape r1] [--batch N] [--layers N] [--recompute] [--fp16] [--ceiling]
 //
-// Shape R1 otherwise: 24 layers, width 2048, 16 heads and 4 kv heads of 128, 16 experts top-2 of 1408, vocabulary 32000.
-// TRACE.json gets the kernels of one more repetition (Chrome trace, from torch's profiler).
-//
-// Prints one line a figure; times are medians of 10 repetitions after 3. What this is not: a training run; see cpu_step for
-// whole steps.
+// A step kernel by kernel and as a CUDA graph: tokens a second, the host's time to enqueue it, and the peak of memory. `--trace`
+// gets the kernels of one more step (Chrome trace, from torch's profiler). What this is not: a training step; see gpu_train.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
-#include <ATen/ops/randn.h>
-#include <ATen/ops/randn_like.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
-#include <dlfcn.h>
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/profiler_kineto.h>
 
-#include <algorithm>
-#include <chrono>
+#include <CLI/CLI.hpp>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <set>
-#include <utility>
-#include <vector>
 
-#include "conclave/testkit.hpp"
-#include "launch/device.hpp"
+#include "bench.hpp"
+#include "profile/recorder.hpp"
+#include "support/plugins_from_json.hpp"
 #include "train/buffer_storage.hpp"
 #include "train/gradient_adapter.hpp"
 #include "train/graph_executor.hpp"
@@ -43,99 +27,14 @@ namespace {
 
 using namespace conclave;
 
-template <class T>
-T need(Result<T> result) {
-  if (result.ok()) return std::move(result).value();
-  std::fprintf(stderr, "%s\n", result.error().render().c_str());
-  std::exit(exit_code(result.error().code));
-}
+struct Arguments {
+  std::string model, shapes, shape = "r1", trace;
+  std::int64_t batch = 0, layers = 0;
+  int repeat = 10;
+  bool recompute = false, fp16 = false, ceiling = false;
+};
 
-double median_seconds(at::Device device, const std::function<void()>& body) {
-  const c10::impl::VirtualGuardImpl guard(device.type());
-  std::vector<double> seconds;
-  for (int i = 0; i < 13; ++i) {
-    guard.synchronizeDevice(device.index());
-    const auto begin = std::chrono::steady_clock::now();
-    body();
-    guard.synchronizeDevice(device.index());
-    if (i >= 3) seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
-  std::sort(seconds.begin(), seconds.end());
-  return seconds[seconds.size() / 2];
-}
-
-/// The best bf16 matmul of a few sizes and layouts, FLOP/s.
-double matmul_ceiling(at::Device device) {
-  double best = 0;
-  for (const std::int64_t n : {4096, 8192, 16384}) {
-    const at::Tensor a = at::randn({n, n}, at::TensorOptions().device(device).dtype(at::kBFloat16)),
-                     b = at::randn_like(a);
-    const int products = n < 16384 ? 20 : 4; // enough that the clocks are those of load
-    const double flops = products * 2.0 * static_cast<double>(n * n * n);
-    for (const auto& [left, right] : {std::pair(a, b), std::pair(a, b.t()), std::pair(a.t(), b)})
-      best = std::max(best, flops / median_seconds(device, [&, &l = left, &r = right] {
-                              for (int i = 0; i < products; ++i) at::mm(l, r);
-                            }));
-  }
-  return best;
-}
-
-} // namespace
-
-int main(int argc, char** argv) {
-  if (argc < 4) {
-    std::fprintf(stderr, "usage: bench_gpu_step MODEL.so BATCH LENGTH [recompute|keep] [LAYERS] [TRACE.json]\n");
-    return 2;
-  }
-  const std::int64_t rows = std::atoll(argv[2]), length = std::atoll(argv[3]), vocabulary = 32000;
-  const bool recompute = argc > 4 && std::strcmp(argv[4], "recompute") == 0;
-  const OpenedDevice opened = need(open_device(DeviceChoice::cuda, 0, false));
-  const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(opened.device.index));
-  const double ceiling = matmul_ceiling(device);
-  std::printf("matmul ceiling, bf16: %.1f TFLOP/s\n", ceiling / 1e12);
-
-  void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    std::fprintf(stderr, "%s\n", dlerror());
-    return 3;
-  }
-  testkit::FakeHost host;
-  const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, plugin_entry_symbol));
-  std::vector<Value::Member> with;
-  const auto option = [&with](const char* name, const char* text) { with.push_back({name, {}, Value::scalar(text)}); };
-  option("layers", argc > 5 ? argv[5] : "24");
-  option("width", "2048");
-  option("heads", "16");
-  option("kv_heads", "4");
-  option("head_width", "128");
-  option("experts", "16");
-  option("top_k", "2");
-  option("expert_width", "1408");
-  const auto model =
-      need(testkit::make<Model>(testkit::descriptor_of(entry, "model/moe-transformer"), host, Value::map(with)));
-
-  StageRequest request;
-  request.shape = {vocabulary, length};
-  request.compute = at::kBFloat16;
-  request.recompute = recompute ? Recompute::layer : Recompute::none;
-  request.device = opened.device;
-  const auto stage = need(model->make_stage(request));
-  const auto summary = need(model->summarize(request.shape, Mesh{}));
-  const std::vector<StageDescription> chunks{stage->describe()};
-  const auto storage = need(train::ParameterStorage::make(
-      chunks, {.device = device, .master = at::kFloat, .compute = at::kBFloat16, .seed = 1}));
-  train::BufferStorage buffers(chunks[0], device);
-  StageStorage bound;
-  for (train::ParameterSlot& slot : storage->slots()) {
-    train::attach_gradient_adapter(slot);
-    bound.parameters.push_back({slot.value, &slot.sink});
-  }
-  bound.buffers = buffers.tensors();
-  if (const Status status = stage->bind(std::move(bound)); !status.ok()) {
-    std::fprintf(stderr, "%s\n", status.error().render().c_str());
-    return 1;
-  }
-
+Batch make_batch(std::int64_t rows, std::int64_t length, std::int64_t vocabulary, at::Device device) {
   const auto integers = at::TensorOptions().device(device).dtype(at::kLong);
   Batch batch;
   batch.tokens = at::randint(vocabulary, {rows, length}, integers);
@@ -145,6 +44,38 @@ int main(int argc, char** argv) {
   batch.domains = at::zeros({rows}, integers);
   batch.global_loss_tokens = rows * length;
   batch.global_sequences = rows;
+  return batch;
+}
+
+void run(const Arguments& arguments) {
+  nlohmann::json shape = bench::read_shape(arguments.shapes, arguments.shape);
+  const Device opened = bench::open_gpu();
+  const at::Device device(at::kCUDA, static_cast<at::DeviceIndex>(opened.index));
+  const double ceiling = arguments.ceiling ? bench::matmul_ceiling(5) : 0;
+  if (arguments.layers > 0) shape["model"]["layers"] = arguments.layers;
+  const auto rows = arguments.batch > 0 ? arguments.batch : shape["batch"].get<std::int64_t>();
+  const auto length = shape["length"].get<std::int64_t>(), vocabulary = shape["vocabulary"].get<std::int64_t>();
+  const auto model = testing::load_plugin<Model>(arguments.model.c_str(), "model/moe-transformer", shape["model"]);
+
+  StageRequest request;
+  request.shape = {vocabulary, length};
+  request.compute = arguments.fp16 ? at::kHalf : at::kBFloat16;
+  request.recompute = arguments.recompute ? Recompute::layer : Recompute::none;
+  request.device = opened;
+  const auto stage = bench::need(model->make_stage(request));
+  const double flops_per_token = 3 * bench::need(model->summarize(request.shape, Mesh{})).forward_flops_per_token;
+  const std::vector<StageDescription> chunks{stage->describe()};
+  const auto storage = bench::need(train::ParameterStorage::make(
+      chunks, {.device = device, .master = at::kFloat, .compute = request.compute, .seed = 1}));
+  train::BufferStorage buffers(chunks[0], device);
+  StageStorage bound;
+  for (train::ParameterSlot& slot : storage->slots()) {
+    train::attach_gradient_adapter(slot);
+    bound.parameters.push_back({slot.value, &slot.sink});
+  }
+  bound.buffers = buffers.tensors();
+  bench::need(stage->bind(std::move(bound)));
+  const Batch batch = make_batch(rows, length, vocabulary, device);
 
   const auto step = [&] {
     buffers.zero_counters();
@@ -166,39 +97,45 @@ int main(int argc, char** argv) {
     }
     torch::autograd::backward(roots, seeds);
   };
-  const auto say = [&](const char* how, double seconds) {
-    const double tokens = static_cast<double>(rows * length) / seconds;
-    const double flops = 3 * summary.forward_flops_per_token * tokens;
-    std::printf(
-        "R1 forward+backward, bf16, batch %lld x %lld%s, %s: %.1f ms, %.0f tokens/s, %.1f TFLOP/s (%.2f GFLOP a "
-        "token), %.1f %% of the ceiling\n",
-        static_cast<long long>(rows), static_cast<long long>(length), recompute ? ", recompute" : "", how,
-        1e3 * seconds, tokens, flops / 1e12, 3 * summary.forward_flops_per_token / 1e9, 100 * flops / ceiling);
-    std::fflush(stdout);
+  bench::figure("flops_per_token", flops_per_token, "FLOP", 1);
+  const auto say = [&](const std::string& how, const std::function<void()>& body) {
+    const double rate = static_cast<double>(rows * length) / bench::gpu_seconds(arguments.repeat, 1, body);
+    bench::figure(how, rate, "tokens/s", arguments.repeat);
+    bench::figure(how + ".host", 1e3 * bench::host_seconds(arguments.repeat, body), "ms", arguments.repeat);
+    if (ceiling > 0)
+      std::printf("%s: %.1f %% of %.1f TFLOP/s\n", how.c_str(), 100 * rate * flops_per_token / ceiling, ceiling / 1e12);
   };
-  say("kernel by kernel", median_seconds(device, step));
-  {
-    const auto recorder = need(train::open_cuda_recorder());
-    const auto graph = recorder->record([&]() -> Status {
-      step();
-      return {};
-    });
-    if (graph.ok())
-      say("CUDA graph", median_seconds(device, [&] { (*graph)->replay(); }));
-    else
-      std::printf("no CUDA graph: %s\n", graph.error().render().c_str());
-  }
-  if (argc > 6) {
-    namespace profiler = torch::autograd::profiler;
-    const profiler::ProfilerConfig config(profiler::ProfilerState::KINETO);
-    const std::set<profiler::ActivityType> activities{profiler::ActivityType::CPU, profiler::ActivityType::CUDA};
-    const c10::impl::VirtualGuardImpl guard(device.type());
-    profiler::prepareProfiler(config, activities);
-    profiler::enableProfiler(config, activities);
+  bench::forget_peak();
+  say("eager", step);
+  bench::figure("peak", static_cast<double>(bench::peak_bytes()) / (1 << 30), "GiB", 1);
+  const auto recorder = bench::need(train::open_cuda_recorder());
+  const auto graph = bench::need(recorder->record([&]() -> Status {
     step();
-    guard.synchronizeDevice(device.index());
-    profiler::disableProfiler()->save(argv[6]);
-  }
-  std::fflush(stdout);
-  std::_Exit(0); // the driver's tear-down order is not what is measured
+    return {};
+  }));
+  say("graph", [&] { graph->replay(); });
+  if (!arguments.trace.empty())
+    bench::need(profile::record(device, arguments.trace, [&]() -> Status {
+                  step();
+                  return {};
+                }).status());
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app{"Forward and backward of a model on one GPU", "bench_gpu_step"};
+  app.add_option("model", arguments.model, "model-moe-transformer.so")->required();
+  app.add_option("shapes", arguments.shapes, "gpu_shapes.json")->required();
+  app.add_option("--shape", arguments.shape, "Which of them")->capture_default_str();
+  app.add_option("--batch", arguments.batch, "Sequences, instead of the shape's");
+  app.add_option("--layers", arguments.layers, "Layers, instead of the shape's");
+  app.add_option("--repeat", arguments.repeat, "Measurements of each figure")->capture_default_str();
+  app.add_flag("--recompute", arguments.recompute, "Keep no activations of a layer");
+  app.add_flag("--fp16", arguments.fp16, "fp16 instead of bf16");
+  app.add_flag("--ceiling", arguments.ceiling, "Measure the matmul ceiling too");
+  app.add_option("--trace", arguments.trace, "File for the kernels of one step");
+  CLI11_PARSE(app, argc, argv);
+  bench::run_and_exit([&] { run(arguments); });
 }
