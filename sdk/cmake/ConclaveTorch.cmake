@@ -17,6 +17,7 @@
 #      CONCLAVE_NVCC (nvcc of this machine or of tools/bootstrap --nvcc; empty: none)
 #      CONCLAVE_CUDA_HEADERS_WHOLE (there is cuda_runtime.h with all that it includes)
 #      CONCLAVE_CUTLASS_INCLUDE_DIR (headers of CUTLASS; -NOTFOUND: none)
+#      CONCLAVE_CUDNN_INCLUDE_DIR, CONCLAVE_CUDNN_FRONTEND_INCLUDE_DIR (headers of cuDNN 9 and its frontend; -NOTFOUND: none)
 
 # Targets are global, variables belong to whoever includes this: so only the targets are guarded.
 if(NOT CONCLAVE_TORCH_DIR)
@@ -95,6 +96,14 @@ endif()
 find_path(CONCLAVE_CUTLASS_INCLUDE_DIR cutlass/version.h
   HINTS "${CONCLAVE_TORCH_DIR}/../cutlass_library/source/include" "${_conclave_home}/.deps/torch/cutlass_library/source/include")
 mark_as_advanced(CONCLAVE_CUTLASS_INCLUDE_DIR)
+
+# cuDNN's headers come with LibTorch's CUDA libraries, or with the packages of the golden tests; the library is LibTorch's, at run time.
+find_path(CONCLAVE_CUDNN_INCLUDE_DIR cudnn_graph.h
+  HINTS "${CONCLAVE_TORCH_NVIDIA_DIR}/cudnn/include" "${_conclave_home}/.deps/torch/nvidia/cudnn/include"
+        "${_conclave_home}/.deps/oracles/nvidia/cudnn/include")
+find_path(CONCLAVE_CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend_version.h
+  HINTS "${CONCLAVE_TORCH_DIR}/../include" "${_conclave_home}/.deps/torch/include")
+mark_as_advanced(CONCLAVE_CUDNN_INCLUDE_DIR CONCLAVE_CUDNN_FRONTEND_INCLUDE_DIR)
 
 if(NOT TARGET conclave::torch_cpu)
   set(_conclave_stage "${CMAKE_BINARY_DIR}/torch-include")

@@ -27,6 +27,16 @@ class Kernels final : public ops::GpuKernels {
   void head_gate_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& logits, const at::Tensor& dx,
                           const at::Tensor& dlogits) const override;
 
+  // attention ---
+  [[nodiscard]] bool has_attention() const override;
+  [[nodiscard]] bool has_segments() const override;
+  [[nodiscard]] Segments find_segments(const at::Tensor& segment_ids) const override;
+  [[nodiscard]] bool takes_attention(const AttentionInputs& in) const override;
+  void attention(const AttentionInputs& in, const at::Tensor& out, const at::Tensor& lse) const override;
+  void attention_backward(const at::Tensor& dout, const AttentionInputs& in, const at::Tensor& out,
+                          const at::Tensor& lse, const at::Tensor& dquery, const at::Tensor& dkey,
+                          const at::Tensor& dvalue) const override;
+
   void sort_by_expert(const at::Tensor& experts, const at::Tensor& source, const at::Tensor& position,
                       const at::Tensor& ends) const override;
   void gather_rows(const at::Tensor& from, const at::Tensor& source, const at::Tensor& to) const override;

@@ -1,4 +1,4 @@
-// attention and head_gate: the CPU kernels for fp32 and fp64; elsewhere ATen's kernels, and our CUDA kernel for the gate.
+// attention and head_gate: the CPU kernels for fp32 and fp64, our CUDA kernels where they serve; elsewhere ATen's.
 
 #include "conclave/ops/attention.hpp"
 
@@ -13,6 +13,7 @@
 
 #include "cpu_kernels.hpp"
 #include "function.hpp"
+#include "gpu_attention.hpp"
 #include "gpu_kernels.hpp"
 
 namespace conclave::ops {
@@ -112,44 +113,56 @@ bool flash_takes_window(const at::Tensor& x) {
   return x.is_cuda() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf);
 }
 
+/// What each query of `length` sees, on the device of `like`.
+at::Tensor dense_mask(const at::Tensor& like, std::int64_t length, const AttentionMask& mask) {
+  const at::Tensor position = at::arange(length, like.options().dtype(at::kLong).requires_grad(false));
+  const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0); // query - key
+  at::Tensor sees = distance.ge(0);
+  if (mask.window > 0) sees = sees.logical_and(distance.lt(mask.window));
+  sees = sees.view({1, 1, length, length});
+  if (!mask.segment_ids.defined()) return sees;
+  return sees.logical_and(mask.segment_ids.unsqueeze(1).unsqueeze(3).eq(mask.segment_ids.unsqueeze(1).unsqueeze(2)));
+}
+
+at::Tensor aten_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                          const at::Tensor& sees) {
+  const bool grouped = query.size(2) != key.size(2);
+  const at::Tensor out =
+      at::scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
+                                       optional_input(sees), 0.0, !sees.defined(), std::nullopt, grouped);
+  return out.transpose(1, 2)
+      .contiguous(); // flash and cuDNN answer in the queries' layout: no copy then, nor on the way back
+}
+
 } // namespace
 
 AttentionMask make_attention_mask(const at::Tensor& like, const at::Tensor& segment_ids, std::int64_t window) {
-  AttentionMask mask{window, segment_ids, {}};
+  AttentionMask mask{window, segment_ids, {}, {}, {}};
   const std::int64_t length = like.size(1);
   if (window >= length) mask.window = 0; // sees all there is
   if (has_cpu_kernel(like)) {
     if (segment_ids.defined()) mask.segment_ids = segment_ids.to(at::kInt).contiguous();
     return mask;
   }
-  if (!segment_ids.defined() && (mask.window == 0 || flash_takes_window(like))) return mask;
-  const at::Tensor position = at::arange(length, like.options().dtype(at::kLong));
-  const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0); // query - key
-  at::Tensor sees = distance.ge(0);
-  if (mask.window > 0) sees = sees.logical_and(distance.lt(mask.window));
-  sees = sees.view({1, 1, length, length});
-  if (segment_ids.defined()) {
-    sees = sees.logical_and(segment_ids.unsqueeze(1).unsqueeze(3).eq(segment_ids.unsqueeze(1).unsqueeze(2)));
-  }
-  mask.dense = sees;
+  if (segment_ids.defined() ? find_segments_on_gpu(like, mask) : mask.window == 0 || flash_takes_window(like))
+    return mask;
+  mask.dense = dense_mask(like, length, mask);
   return mask;
 }
 
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const AttentionMask& mask) {
-  if (has_cpu_kernel(query))
+  const bool same_width = query.size(3) == value.size(3);
+  if (has_cpu_kernel(query) && same_width)
     return CpuAttention::apply(query, key, value, optional_input(mask.segment_ids), mask.window);
-  if (mask.window > 0 && !mask.dense.defined()) {
+  if (const auto out = attention_on_gpu(query, key, value, mask)) return *out;
+  if (mask.dense.defined()) return aten_attention(query, key, value, mask.dense);
+  if (!mask.segment_ids.defined() && mask.window == 0) return aten_attention(query, key, value, {});
+  if (!mask.segment_ids.defined() && flash_takes_window(query) && same_width) {
     return std::get<0>(at::_flash_attention_forward(query, key, value, {}, {}, query.size(1), key.size(1), 0.0, true,
                                                     false, std::nullopt, mask.window - 1, 0));
   }
-  const bool grouped = query.size(2) != key.size(2);
-  const at::Tensor out =
-      at::scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2),
-                                       mask.dense.defined() ? std::optional<at::Tensor>(mask.dense) : std::nullopt, 0.0,
-                                       !mask.dense.defined(), std::nullopt, grouped);
-  return out.transpose(1, 2)
-      .contiguous(); // flash and cuDNN answer in the queries' layout: no copy then, nor on the way back
+  return aten_attention(query, key, value, dense_mask(query, query.size(1), mask)); // heads that no kernel takes
 }
 
 at::Tensor head_gate(const at::Tensor& x, const at::Tensor& logits) {

@@ -27,8 +27,11 @@ std::vector<std::pair<std::string, std::string>> operator_backends(const Device&
   }
   const bool half = compute == at::kBFloat16 || compute == at::kHalf;
   const GpuKernels* const kernels = cuda && compute != at::kDouble ? gpu_kernels() : nullptr;
-  const std::string attention = cuda && half ? "ATen scaled_dot_product_attention; flash attention for windows"
-                                             : "ATen scaled_dot_product_attention";
+  std::string attention = "ATen scaled_dot_product_attention";
+  if (kernels != nullptr && half && kernels->has_attention())
+    attention = kernels->has_segments() ? "cuDNN; Conclave CUDA kernel for short segments" : "cuDNN; ATen for segments";
+  else if (cuda && half)
+    attention += "; flash attention for windows";
   const std::string aten = "ATen", own = kernels != nullptr ? "Conclave CUDA kernel" : aten;
   std::string experts = cuda && compute != at::kDouble ? "ATen _grouped_mm" : "ATen mm, expert by expert";
   if (kernels != nullptr)

@@ -55,6 +55,39 @@ class GpuKernels {
                                      const at::Tensor& qkv, const RotaryInputs& in, const at::Tensor& dqkv,
                                      const WeightGradient& dquery_weight, const WeightGradient& dkey_weight) const = 0;
 
+  // attention -------------------------------------------------------------------------------------------------------
+
+  /// Where the segments of a batch lie, runs of equal ids in a row. spans [2, B, S] int32: for each token the first of its segment
+  /// and the one after its last, counted through the batch. slots [2, N] int32: first tokens and lengths of the segments that cuDNN
+  /// takes; N depends on B and S alone.
+  struct Segments {
+    at::Tensor spans, slots;
+  };
+  /// False: built without cuDNN's headers, or LibTorch has no cuDNN; takes_attention() then says no to everything.
+  [[nodiscard]] virtual bool has_attention() const = 0;
+  /// Whether it may take segments, too: Hopper or later.
+  [[nodiscard]] virtual bool has_segments() const = 0;
+  /// segment_ids [B, S] int32, B S below 2^31.
+  [[nodiscard]] virtual Segments find_segments(const at::Tensor& segment_ids) const = 0;
+
+  /// query [B, S, H, D], key [B, S, G, D], value [B, S, G, V], bf16 or fp16, the last axis dense, others of any stride in whole
+  /// 16-byte units. window 0: none.
+  struct AttentionInputs {
+    at::Tensor query, key, value;
+    std::int64_t window = 0;
+    Segments segments;          ///< both undefined: one segment a row; else the tensors are contiguous
+    bool deterministic = false; ///< the backward pass adds in a fixed order
+  };
+  /// Whether the two below serve, forward and backward. The first call with new shapes builds cuDNN's plans: not while a CUDA graph
+  /// is recorded.
+  [[nodiscard]] virtual bool takes_attention(const AttentionInputs& in) const = 0;
+  /// out [B, S, H, V]; lse fp32, B S H numbers for attention_backward().
+  virtual void attention(const AttentionInputs& in, const at::Tensor& out, const at::Tensor& lse) const = 0;
+  /// dout as out; dquery, dkey, dvalue contiguous.
+  virtual void attention_backward(const at::Tensor& dout, const AttentionInputs& in, const at::Tensor& out,
+                                  const at::Tensor& lse, const at::Tensor& dquery, const at::Tensor& dkey,
+                                  const at::Tensor& dvalue) const = 0;
+
   // head_gate -----------------------------------------------------------------------------------------------------
 
   /// y = x * 2 sigmoid(logits). x, y [.., D] any type, D * element size a multiple of 16; logits [..] of x's type.
@@ -162,7 +195,7 @@ class GpuKernels {
                                        const at::Tensor& out, bool accumulate) const = 0;
 };
 
-/// Null where there is no GPU in use or no library.
+/// Null where there is no GPU in use or no library, or Operators::reference was asked for.
 const GpuKernels* gpu_kernels();
 
 /// The kernels, when x is a tensor that they take: on a GPU, fp32, bf16 or fp16, rows of whole 16-byte units.

@@ -32,6 +32,9 @@ TEST(Cost, CausalAttention) {
   EXPECT_EQ(flops_of({"aten::_scaled_dot_product_cudnn_attention", {{2, 4, 16, 8}}, {}}), forward);
   EXPECT_EQ(flops_of({"aten::_scaled_dot_product_cudnn_attention_backward", {{2, 4, 16, 8}}, {}}), 2.5 * forward);
   EXPECT_EQ(flops_of({"aten::_flash_attention_forward", {{2, 16, 4, 8}}, {}}), forward);
+  EXPECT_EQ(flops_of({"conclave::attention", {{2, 16, 4, 8}}, {}}), forward);
+  EXPECT_EQ(flops_of({"conclave::attention_backward", {{2, 16, 4, 8}}, {}}), 2.5 * forward);
+  EXPECT_EQ(flops_of({"conclave::attention_window", {{2, 16, 4, 8}}, {}}), 0);         // shapes do not tell
   EXPECT_EQ(flops_of({"aten::scaled_dot_product_attention", {{2, 4, 16, 8}}, {}}), 0); // the call inside counts
 }
 
