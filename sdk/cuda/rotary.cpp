@@ -50,16 +50,16 @@ void Kernels::split_rotary_backward(const at::Tensor& dquery, const at::Tensor& 
       if (normed && !gradient->accumulate) gradient->sum.zero_();
     return;
   }
-  const std::int64_t rows = normed ? split_rotary_partial_rows(shape) : 0;
-  const at::Tensor partial = at::empty({2, rows, shape.head_width}, in.cos.options());
+  const RotaryBlocks blocks = rotary_backward_blocks(shape, normed);
+  const at::Tensor partial = at::empty({normed ? blocks.queries + blocks.keys : 0, shape.head_width}, in.cos.options());
   float* const query_partial = mutable_floats(partial);
-  float* const key_partial = query_partial + rows * shape.head_width;
-  cuda::split_rotary_backward(shape, rotary_inputs(qkv, in), data(dquery), data(dkey), data(dvalue), mutable_data(dqkv),
-                              query_partial, key_partial, current_stream());
+  float* const key_partial = query_partial + blocks.queries * shape.head_width;
+  cuda::split_rotary_backward(shape, rotary_inputs(qkv, in), blocks, data(dquery), data(dkey), data(dvalue),
+                              mutable_data(dqkv), query_partial, key_partial, current_stream());
   if (normed) {
-    sum_rows(query_partial, rows, shape.head_width, mutable_floats(dquery_weight.sum), dquery_weight.accumulate,
-             current_stream());
-    sum_rows(key_partial, rows, shape.head_width, mutable_floats(dkey_weight.sum), dkey_weight.accumulate,
+    sum_rows(query_partial, blocks.queries, shape.head_width, mutable_floats(dquery_weight.sum),
+             dquery_weight.accumulate, current_stream());
+    sum_rows(key_partial, blocks.keys, shape.head_width, mutable_floats(dkey_weight.sum), dkey_weight.accumulate,
              current_stream());
   }
   check_launch();

@@ -6,6 +6,8 @@
 // Bytes that must move, for tokens of N = (heads + 2 kv_heads) head_width numbers of b bytes: 2 N b either way, and the norms'
 // input once more on the way back. Tables and weights come from the caches.
 
+#include <algorithm>
+
 #include "dispatch.cuh"
 #include "rotary.hpp"
 
@@ -150,10 +152,22 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-/// blockIdx.y: which part of a token's row. Blocks start in this order, the longest first.
-enum Part : unsigned { queries, keys, values, parts };
+/// What a block works on: a part of the rows of its tokens. The grid is those of the queries, then of the keys, then of the values.
+struct Part {
+  bool queries, keys;
+  unsigned block, blocks; ///< of this part
 
-/// The heads of this block's part, in both tensors.
+  __device__ explicit Part(const RotaryBlocks& all) {
+    const auto first = static_cast<unsigned>(all.queries), second = static_cast<unsigned>(all.keys);
+    queries = blockIdx.x < first;
+    keys = !queries && blockIdx.x < first + second;
+    block = blockIdx.x - (queries ? 0 : keys ? first : first + second);
+    blocks = queries ? first : keys ? second : static_cast<unsigned>(all.values);
+  }
+  [[nodiscard]] __device__ bool turns() const { return queries || keys; }
+};
+
+/// The heads of a part, in both tensors.
 template <class T>
 struct Heads {
   int count;
@@ -161,8 +175,8 @@ struct Heads {
   const T* gradient;
   const float* weight;
 
-  __device__ Heads(const RotaryShape& shape, const RotaryInputs& in, const Tensors<const T>& gradients) {
-    const bool first = blockIdx.y == queries, second = blockIdx.y == keys;
+  __device__ Heads(const RotaryShape& shape, const RotaryInputs& in, const Tensors<const T>& gradients, Part part) {
+    const bool first = part.queries, second = part.keys;
     row = (shape.heads + 2 * shape.kv_heads) * shape.head_width;
     offset = first ? 0 : (second ? shape.heads : shape.heads + shape.kv_heads) * shape.head_width;
     count = static_cast<int>(first ? shape.heads : shape.kv_heads);
@@ -173,7 +187,7 @@ struct Heads {
 
 /// A weight's gradient, added up over the heads side by side, then over the block's warps in order.
 template <class T>
-__device__ void write_partial(Piece<T> sums, const Place<T>& place, int width, float* out) {
+__device__ void write_partial(Piece<T> sums, const Place<T>& place, int width, unsigned row_of_out, float* out) {
   extern __shared__ float scratch[]; // [warps, width]
 #pragma unroll
   for (int j = 0; j < sums.n; ++j) {
@@ -191,18 +205,19 @@ __device__ void write_partial(Piece<T> sums, const Place<T>& place, int width, f
   for (int column = static_cast<int>(threadIdx.x); column < width; column += threads) {
     float sum = 0;
     for (int i = 0; i < warps; ++i) sum += scratch[i * width + column];
-    out[static_cast<std::int64_t>(blockIdx.x) * width + column] = sum;
+    out[static_cast<std::int64_t>(row_of_out) * width + column] = sum;
   }
 }
 
 /// Turns back; then, with a norm and u the gradient of its output: dx = scale (u w - x scale^2 mean(u w x)).
 template <class T, bool normed>
 __global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
-    backward(const RotaryShape shape, const RotaryInputs in, const Tensors<const T> gradients, T* dqkv,
-             float* query_partial, float* key_partial) {
+    backward(const RotaryShape shape, const RotaryInputs in, const RotaryBlocks blocks,
+             const Tensors<const T> gradients, T* dqkv, float* query_partial, float* key_partial) {
   const Place<T> place(shape);
-  const Heads<T> heads(shape, in, gradients);
-  const bool turns = blockIdx.y != values;
+  const Part part(blocks);
+  const Heads<T> heads(shape, in, gradients, part);
+  const bool turns = part.turns();
   const int width = static_cast<int>(shape.head_width);
   const float share = 1.0F / static_cast<float>(width);
   Piece<T> weight, sums;
@@ -226,8 +241,8 @@ __global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
     next.position = token < shape.tokens && turns ? in.positions[token] : 0;
     return next;
   };
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * warps;
-  std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / warp;
+  const std::int64_t step = static_cast<std::int64_t>(part.blocks) * warps;
+  std::int64_t token = static_cast<std::int64_t>(part.block) * warps + threadIdx.x / warp;
   Turn<T> turn;
   Fetched next = fetch_at(token, place.slot);
   for (int first = 0; token < shape.tokens;) {
@@ -268,7 +283,7 @@ __global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
     }
     if (place.active && head < heads.count) g.store_to(to, place);
   }
-  if (normed && turns) write_partial(sums, place, width, blockIdx.y == queries ? query_partial : key_partial);
+  if (normed && turns) write_partial(sums, place, width, part.block, part.queries ? query_partial : key_partial);
 }
 
 std::int64_t blocks_of(const RotaryShape& shape) { return (shape.tokens + warps - 1) / warps; }
@@ -285,22 +300,28 @@ void split_rotary(const RotaryShape& shape, const RotaryInputs& in, void* query,
   });
 }
 
-std::int64_t split_rotary_partial_rows(const RotaryShape& shape) {
-  const std::int64_t blocks = static_cast<std::int64_t>(multiprocessors()) * summing_blocks;
-  return blocks_of(shape) < blocks ? blocks_of(shape) : blocks;
+// With a norm all blocks run at once, and have shares of the bytes: were each part as many blocks as fit, they would run one part
+// after the other, and the GPU idle at each end.
+RotaryBlocks rotary_backward_blocks(const RotaryShape& shape, bool normed) {
+  const std::int64_t most = blocks_of(shape);
+  if (!normed) return {most, most, most};
+  const std::int64_t all = static_cast<std::int64_t>(multiprocessors()) * summing_blocks;
+  const std::int64_t bytes = 3 * shape.heads + (3 + 2) * shape.kv_heads; // of queries, keys and values, in heads
+  const auto share = [&](std::int64_t of) { return std::clamp<std::int64_t>(all * of / bytes, 1, most); };
+  return {share(3 * shape.heads), share(3 * shape.kv_heads), share(2 * shape.kv_heads)};
 }
 
-void split_rotary_backward(const RotaryShape& shape, const RotaryInputs& in, const void* dquery, const void* dkey,
-                           const void* dvalue, void* dqkv, float* query_partial, float* key_partial,
-                           cudaStream_t stream) {
+void split_rotary_backward(const RotaryShape& shape, const RotaryInputs& in, const RotaryBlocks& blocks,
+                           const void* dquery, const void* dkey, const void* dvalue, void* dqkv, float* query_partial,
+                           float* key_partial, cudaStream_t stream) {
   const bool normed = in.query_weight != nullptr;
-  const dim3 grid(static_cast<unsigned>(normed ? split_rotary_partial_rows(shape) : blocks_of(shape)), parts);
+  const auto grid = static_cast<unsigned>(blocks.queries + blocks.keys + blocks.values);
   const std::size_t scratch = normed ? sizeof(float) * static_cast<std::size_t>(warps * shape.head_width) : 0;
   dispatch(shape.type, [&]<class T>(T) {
     const Tensors<const T> gradients{static_cast<const T*>(dquery), static_cast<const T*>(dkey),
                                      static_cast<const T*>(dvalue)};
     const auto launch = [&](auto kernel) {
-      kernel<<<grid, threads, scratch, stream>>>(shape, in, gradients, static_cast<T*>(dqkv), query_partial,
+      kernel<<<grid, threads, scratch, stream>>>(shape, in, blocks, gradients, static_cast<T*>(dqkv), query_partial,
                                                  key_partial);
     };
     normed ? launch(backward<T, true>) : launch(backward<T, false>);

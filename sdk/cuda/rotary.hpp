@@ -22,11 +22,15 @@ struct RotaryInputs {
 void split_rotary(const RotaryShape& shape, const RotaryInputs& in, void* query, void* key, void* value,
                   cudaStream_t stream);
 
-/// Rows of each of the two `partial` [n, head_width] that split_rotary_backward wants when there is a norm.
-std::int64_t split_rotary_partial_rows(const RotaryShape& shape);
-/// Leaves the weights' gradients as partial sums, for sum_rows.
-void split_rotary_backward(const RotaryShape& shape, const RotaryInputs& in, const void* dquery, const void* dkey,
-                           const void* dvalue, void* dqkv, float* query_partial, float* key_partial,
-                           cudaStream_t stream);
+/// Blocks of split_rotary_backward that work on queries, keys and values.
+struct RotaryBlocks {
+  std::int64_t queries, keys, values;
+};
+RotaryBlocks rotary_backward_blocks(const RotaryShape& shape, bool normed);
+/// With a norm, leaves the weights' gradients as partial sums, for sum_rows: query_partial [blocks.queries, head_width],
+/// key_partial [blocks.keys, head_width].
+void split_rotary_backward(const RotaryShape& shape, const RotaryInputs& in, const RotaryBlocks& blocks,
+                           const void* dquery, const void* dkey, const void* dvalue, void* dqkv, float* query_partial,
+                           float* key_partial, cudaStream_t stream);
 
 } // namespace conclave::cuda
