@@ -38,7 +38,7 @@ class WorkRecorder {
 class GraphExecutor final : public StepExecutor {
  public:
   /// Keys that are recorded at most; runs of further ones stay eager.
-  static constexpr std::size_t most_keys = 64;
+  static constexpr std::size_t most_keys = 128;
 
   /// `note` gets the reason why runs of a key are not recorded. Both callbacks may be empty. `eager_steps`: with runs of a key,
   /// before it is recorded; at least 1.

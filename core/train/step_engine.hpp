@@ -54,9 +54,9 @@ struct EngineSettings {
   std::int64_t total_steps = 1;
   std::size_t domains = 1;
   EngineParallel parallel;
-  train::SegmentHook segment_hook;                    ///< may be empty
-  bool graphs = false;                                ///< on a GPU: steps as CUDA graphs (train/graph_executor.hpp)
-  int eager_steps = 1;                                ///< with graphs: with micro-batches of a shape, before it is recorded
+  train::SegmentHook segment_hook; ///< may be empty
+  bool graphs = false;             ///< on a GPU: steps as CUDA graphs (train/graph_executor.hpp)
+  int eager_steps = 1;             ///< with graphs: with micro-batches of a shape, before it is recorded
   std::function<void(const std::string&)> graph_note; ///< told why steps are not recorded; may be empty
 };
 

@@ -75,19 +75,27 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-double gpu_seconds(int repeat, int calls, const std::function<void()>& body) {
+std::vector<double> gpu_seconds_in_turn(int repeat, int calls, const std::vector<std::function<void()>>& bodies) {
   const c10::impl::VirtualGuardImpl guard(at::kCUDA);
   const c10::Stream stream = guard.getStream({at::kCUDA, gpu});
-  std::vector<double> seconds;
+  std::vector<std::vector<double>> seconds(bodies.size());
   for (int i = 0; i < repeat + warm_up; ++i) {
-    c10::Event begin(at::kCUDA, c10::EventFlag::BACKEND_DEFAULT), end(at::kCUDA, c10::EventFlag::BACKEND_DEFAULT);
-    begin.record(stream);
-    for (int j = 0; j < calls; ++j) body();
-    end.record(stream);
-    wait();
-    if (i >= warm_up) seconds.push_back(begin.elapsedTime(end) / 1e3 / calls);
+    for (std::size_t b = 0; b < bodies.size(); ++b) {
+      c10::Event begin(at::kCUDA, c10::EventFlag::BACKEND_DEFAULT), end(at::kCUDA, c10::EventFlag::BACKEND_DEFAULT);
+      begin.record(stream);
+      for (int j = 0; j < calls; ++j) bodies[b]();
+      end.record(stream);
+      wait();
+      if (i >= warm_up) seconds[b].push_back(begin.elapsedTime(end) / 1e3 / calls);
+    }
   }
-  return median(std::move(seconds));
+  std::vector<double> medians;
+  for (std::vector<double>& of_one : seconds) medians.push_back(median(std::move(of_one)));
+  return medians;
+}
+
+double gpu_seconds(int repeat, int calls, const std::function<void()>& body) {
+  return gpu_seconds_in_turn(repeat, calls, {body})[0];
 }
 
 double host_seconds(int repeat, const std::function<void()>& body) {

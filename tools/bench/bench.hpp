@@ -39,6 +39,9 @@ double median(std::vector<double> values);
 /// Median seconds of one call of `body` by the GPU's clock. A measurement is `calls` calls in a row, so that the GPU does not
 /// wait for the host between short ones; there are `repeat` after 2.
 double gpu_seconds(int repeat, int calls, const std::function<void()>& body);
+/// The same of several, which take turns: what they are compared with then ran as warm as they did, on a GPU that lowers its clocks
+/// when it is.
+std::vector<double> gpu_seconds_in_turn(int repeat, int calls, const std::vector<std::function<void()>>& bodies);
 /// Median seconds that the host is in `body`, which starts with an idle GPU and is not waited for.
 double host_seconds(int repeat, const std::function<void()>& body);
 

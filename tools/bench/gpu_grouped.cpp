@@ -13,6 +13,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <map>
+
 #include "bench.hpp"
 #include "ops/gpu_kernels.hpp"
 
@@ -48,37 +50,47 @@ void measure(const Arguments& a, const ops::GpuKernels& kernels, at::ScalarType 
   const at::Tensor to_hidden = at::empty_like(h), to_width = at::empty_like(x);
   const at::Tensor sum = at::zeros(weight.sizes(), options.dtype(at::kFloat));
   const double flops = 2.0 * static_cast<double>(a.rows * a.width * 2 * a.hidden);
-  const auto rate = [&](const std::string& what, const std::function<void()>& body) {
-    const double value = flops / bench::gpu_seconds(a.repeat, 4, body) / 1e12;
-    bench::figure(what, value, "TFLOP/s", a.repeat);
-    return value;
+  std::vector<std::string> names;
+  std::vector<std::function<void()>> bodies;
+  const auto add = [&](const std::string& what, const std::function<void()>& body) {
+    names.push_back(what);
+    bodies.push_back(body);
   };
-  rate("dense." + name + ".forward", [&] { at::mm(x, one.t()); });
-  rate("dense." + name + ".dgrad", [&] { at::mm(h, one); });
-  rate("dense." + name + ".wgrad", [&] { at::mm(h.t(), x); });
+  std::vector<std::pair<std::string, std::string>> taken; // of two figures, the one that the operators take
+  add("dense." + name + ".forward", [&] { at::mm(x, one.t()); });
+  add("dense." + name + ".dgrad", [&] { at::mm(h, one); });
+  add("dense." + name + ".wgrad", [&] { at::mm(h.t(), x); });
   for (const bool skewed : {false, true}) {
     const std::string base = std::string(skewed ? "skewed." : "balanced.") + name;
     const at::Tensor ends = ends_of(a, skewed);
     const auto both = [&](const std::string& what, bool ours_is_taken, const std::function<void()>& ours,
                           const std::function<void()>& theirs) {
       const std::string line = base + "." + what;
-      const double mine = rate(line + ".ours", ours), aten = rate(line + ".libtorch", theirs);
-      bench::figure(line + ".taken", ours_is_taken ? mine : aten, "TFLOP/s", a.repeat);
+      add(line + ".ours", ours);
+      add(line + ".libtorch", theirs);
+      taken.emplace_back(line + ".taken", line + (ours_is_taken ? ".ours" : ".libtorch"));
     };
     const bool prefers = kernels.prefers_grouped_product(type);
     both(
-        "forward", prefers, [&] { kernels.grouped_product(x, weight, ends, true, to_hidden); },
-        [&] { at::_grouped_mm(x, weight.transpose(1, 2), ends); });
+        "forward", prefers, [&, ends] { kernels.grouped_product(x, weight, ends, true, to_hidden); },
+        [&, ends] { at::_grouped_mm(x, weight.transpose(1, 2), ends); });
     both(
-        "dgrad", prefers, [&] { kernels.grouped_product(h, weight, ends, false, to_width); },
-        [&] { at::_grouped_mm(h, weight, ends); });
+        "dgrad", prefers, [&, ends] { kernels.grouped_product(h, weight, ends, false, to_width); },
+        [&, ends] { at::_grouped_mm(h, weight, ends); });
     both( // theirs not into fp32
-        "wgrad", true, [&] { kernels.grouped_weight_gradient(h, x, ends, sum, false); },
-        [&] { at::_grouped_mm(h.t(), x, ends); });
+        "wgrad", true, [&, ends] { kernels.grouped_weight_gradient(h, x, ends, sum, false); },
+        [&, ends] { at::_grouped_mm(h.t(), x, ends); });
     both(
-        "wgrad_added", true, [&] { kernels.grouped_weight_gradient(h, x, ends, sum, true); },
-        [&] { sum.add_(at::_grouped_mm(h.t(), x, ends)); });
+        "wgrad_added", true, [&, ends] { kernels.grouped_weight_gradient(h, x, ends, sum, true); },
+        [&, ends] { sum.add_(at::_grouped_mm(h.t(), x, ends)); });
   }
+  const std::vector<double> seconds = bench::gpu_seconds_in_turn(a.repeat, 4, bodies);
+  std::map<std::string, double> rates;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    rates[names[i]] = flops / seconds[i] / 1e12;
+    bench::figure(names[i], rates[names[i]], "TFLOP/s", a.repeat);
+  }
+  for (const auto& [line, of] : taken) bench::figure(line, rates[of], "TFLOP/s", a.repeat);
 }
 
 void run(const Arguments& arguments) {

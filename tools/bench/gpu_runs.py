@@ -4,7 +4,7 @@
     gpu_runs.py buckets CONCLAVE        documents of 512 to 2048 tokens in buckets, beside documents that all have 2048
     gpu_runs.py curves CONCLAVE --text ENCYCLOPEDIA_FOLDER     2,000 steps with our kernels and with LibTorch's operators, 3 seeds
 
-buckets: 8 layers of shape r1, steps of about 100k tokens in four micro-batches; tokens that count, a second, over the second half
+buckets: 8 layers of shape r1, steps of about 100k tokens in eight micro-batches; tokens that count, a second, over the second half
 of the steps. The text is random letters, a byte a token. curves: the quickstart's model on the encyclopedia's text; the mean nll of
 the last tenth of the steps. Standard library only. --device cpu and --quick: to see that it runs.
 """
@@ -65,13 +65,13 @@ def buckets(args, folder):
             "seed": 1,
             "data": {"domains": {"text": {"share": 100, "source": {"use": "source/jsonl", "with": {"paths": str(file)}}}},
                      "tokenizer": {"use": "tokenizer/bytes"}, "length": {"min": 512, "max": 2048},
-                     "batching": {"mode": "bucket", "bucket_step": 256}, "held_out": 0, "cache": str(folder / "cache")},
+                     "batching": {"mode": "bucket", "bucket_step": 64}, "held_out": 0, "cache": str(folder / "cache")},
             "evaluate": {"batches": 0},
             "model": {"use": "model/moe-transformer", "with": R1 if args.device == "cuda" else SMALL},
             "optimizer": {"use": "optimizer/adamw", "with": {"lr": 1e-4}},
             "scheduler": {"use": "scheduler/constant"},
             "precision": {"compute": "bf16"},
-            "train": {"steps": steps, "batch": batch, "micro_batch": batch // 4}})
+            "train": {"steps": steps, "batch": batch, "micro_batch": batch // 8}})
         rows = rows[len(rows) // 2:]
         figure(name, sum(r["tokens"] for r in rows) / sum(r["step_seconds"] for r in rows), "tokens/s", len(rows))
 

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "conclave/testkit.hpp"
+
 namespace conclave::doctor {
 namespace {
 
@@ -16,8 +18,8 @@ struct Read {
 };
 
 Read read(const std::string& text) {
-  const std::string path = testing::TempDir() + "expect.yaml";
-  std::ofstream(path) << text;
+  const testkit::TemporaryDir temporary;
+  const std::string path = temporary.write("expect.yaml", text).string();
   Diagnostics diagnostics;
   Read result{read_expectation(path, diagnostics), diagnostics.render()};
   const std::size_t at = result.said.find(path);

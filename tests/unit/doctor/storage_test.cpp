@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "conclave/testkit.hpp"
 #include "io/file_handle.hpp"
 #include "unit/doctor/lines.hpp"
 
@@ -123,9 +124,8 @@ TEST(Storage, SpaceThatIsWanted) {
 }
 
 TEST(Storage, ARealFolderIsLeftAsItWas) {
-  const std::filesystem::path folder = testing::TempDir() + "doctor-storage";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
+  const testkit::TemporaryDir temporary;
+  const std::filesystem::path& folder = temporary.path();
   const StorageFacts facts = read_storage(folder, {32 << 20, 10});
   ASSERT_FALSE(facts.error) << facts.error->render();
   EXPECT_EQ(facts.written, 32 << 20);
@@ -142,9 +142,8 @@ TEST(Storage, AFolderThatIsNotThere) {
 }
 
 TEST(Storage, ALimitOfTheSizeOfFilesIsAnError) {
-  const std::filesystem::path folder = testing::TempDir() + "doctor-limit";
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
+  const testkit::TemporaryDir temporary;
+  const std::filesystem::path& folder = temporary.path();
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   const rlimit few{20 << 20, before.rlim_max};

@@ -18,6 +18,10 @@ struct Case {
   at::ScalarType type;
   std::vector<std::int64_t> counts; ///< rows of each group
   std::int64_t inner, columns;
+
+  friend void PrintTo(const Case& c, std::ostream* out) {
+    *out << c.type << ", " << c.counts.size() << " groups, " << c.inner << " x " << c.columns;
+  }
 };
 
 class GroupedProduct : public ::testing::TestWithParam<Case> {

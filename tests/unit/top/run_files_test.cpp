@@ -8,15 +8,13 @@
 #include <filesystem>
 #include <fstream>
 
+#include "conclave/testkit.hpp"
+
 namespace conclave::top {
 namespace {
 
 class RunFilesTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
   void write(const std::string& text, const std::string& name = "metrics.jsonl") {
     std::ofstream(folder_ / name, std::ios::app) << text;
   }
@@ -29,7 +27,8 @@ class RunFilesTest : public testing::Test {
            R"(,"learning_rate":0.5,"grad_norm":2,"tokens_per_second":10,"step_seconds":0.25,"data_wait_seconds":0.125)" +
            more + "}\n";
   }
-  const std::filesystem::path folder_ = testing::TempDir() + "top-run";
+  const testkit::TemporaryDir temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
   View view_;
 };
 
