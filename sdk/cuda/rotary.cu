@@ -86,14 +86,6 @@ struct Turn {
     load_floats(in.cos + row, place.lane, cos);
     load_floats(in.sin + row, place.lane, sin);
   }
-  /// Brings what load() of that position will read nearer. Any position.
-  __device__ void prefetch(const RotaryShape& shape, const RotaryInputs& in, std::int64_t position,
-                           const Place<T>& place) const {
-    if (position < 0 || position >= shape.length || !place.active) return;
-    const std::int64_t at = position * (shape.head_width / 2) + place.lane * n;
-    asm volatile("prefetch.global.L1 [%0];" ::"l"(in.cos + at));
-    asm volatile("prefetch.global.L1 [%0];" ::"l"(in.sin + at));
-  }
   __device__ void forth(Piece<T>& x) const {
 #pragma unroll
     for (int j = 0; j < n; ++j) {
@@ -234,6 +226,7 @@ __global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
   // One step ahead of the heads that are worked on, those that come next are on their way.
   struct Fetched {
     Pairs<T> gradient, input;
+    std::int64_t position;
   };
   const auto fetch_at = [&](std::int64_t token, int head) {
     Fetched next;
@@ -245,24 +238,18 @@ __global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
       const T* qkv = static_cast<const T*>(in.qkv);
       if (there && turns) next.input.fetch_from(qkv + token * heads.row + heads.offset + head * width, place);
     }
+    next.position = token < shape.tokens && turns ? in.positions[token] : 0;
     return next;
   };
-  const auto position_of = [&](std::int64_t token) { return token < shape.tokens && turns ? in.positions[token] : 0; };
   const std::int64_t step = static_cast<std::int64_t>(part.blocks) * warps;
   std::int64_t token = static_cast<std::int64_t>(part.block) * warps + threadIdx.x / warp;
   Turn<T> turn;
   Fetched next = fetch_at(token, place.slot);
-  std::int64_t position = position_of(token), coming = position_of(token + step);
   for (int first = 0; token < shape.tokens;) {
     const Fetched now = next;
     const int head = first + place.slot;
     T* to = dqkv + token * heads.row + heads.offset + head * width;
-    if (first == 0 && turns) {
-      turn.load(shape, in, position, place);
-      turn.prefetch(shape, in, coming, place);
-      position = coming;
-      coming = position_of(token + 2 * step);
-    }
+    if (first == 0 && turns) turn.load(shape, in, now.position, place);
     first += place.slots;
     if (first >= heads.count) {
       first = 0;
