@@ -1,5 +1,6 @@
 // conclave check: everything that can be said of an experiment without data, device or network.
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
 #include <memory>
@@ -57,6 +58,32 @@ void print_needs(const Experiment& experiment, const RunNeeds& needs) {
               experiment.hardware.storage > 0 ? (" of " + plan::size_text(experiment.hardware.storage)).c_str() : "");
 }
 
+// Errors of the sweep's members that the experiment itself does not have.
+void check_members(const std::string& file, const std::vector<std::string>& overrides, const Experiment& experiment,
+                   std::int64_t ranks, PluginCatalog& catalog, Diagnostics& diagnostics) {
+  if (diagnostics.has_errors()) return;
+  for (const SweepMember& member : experiment.sweep) {
+    Diagnostics own;
+    if (const auto bound = load_experiment(file, {overrides, member.name}, catalog, own))
+      check_assembled(*bound, own, ranks);
+    for (Diagnostic found : own.all()) {
+      if (found.severity != Severity::error) continue;
+      found.what += " (member " + member.name + ")";
+      diagnostics.add(std::move(found));
+    }
+  }
+}
+
+void print_sweep(const Experiment& experiment) {
+  constexpr std::size_t most = 4;
+  if (experiment.sweep.empty()) return;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(most, experiment.sweep.size()); ++i)
+    names += (i > 0 ? " " : "") + experiment.sweep[i].name;
+  std::printf("  sweep of %zu members: %s%s\n", experiment.sweep.size(), names.c_str(),
+              experiment.sweep.size() > most ? " ..." : "");
+}
+
 void execute(const std::string& file, const std::vector<std::string>& overrides, std::int64_t ranks,
              CliContext& context) {
   Diagnostics diagnostics;
@@ -66,9 +93,11 @@ void execute(const std::string& file, const std::vector<std::string>& overrides,
     needs = check_assembled(*experiment, diagnostics, ranks);
     add_path_hints(*experiment, diagnostics);
   }
+  if (experiment) check_members(file, overrides, *experiment, ranks, context.registry(), diagnostics);
   context.exit_code = report(diagnostics);
   if (context.exit_code != 0 || !experiment) return;
   print_summary(file, *experiment);
+  print_sweep(*experiment);
   print_needs(*experiment, needs);
 }
 

@@ -96,6 +96,8 @@ int run_command_line(int argc, char** argv) {
   add_export_verb(app, context);
   add_verify_verb(app, context);
   add_profile_verb(app, context);
+  add_compare_verb(app, context);
+  add_sweep_verb(app, context);
   add_doctor_verb(app, context);
   add_top_verb(app, context);
   if (const auto error = unknown_verb(app, argc, argv)) return report(*error);

@@ -19,7 +19,7 @@ namespace conclave {
 namespace {
 
 struct RunArguments {
-  std::string file, run_directory, resume_path, device = "auto", trace, step_record;
+  std::string file, member, run_directory, resume_path, device = "auto", trace, step_record;
   int ranks = 0;
   std::vector<std::string> overrides;
   RunRequest request;
@@ -54,7 +54,8 @@ void execute(const std::shared_ptr<RunArguments>& arguments, CliContext& context
   }
   Diagnostics diagnostics;
   PluginRegistry& registry = context.registry();
-  const auto experiment = load_experiment(arguments->file, {arguments->overrides}, registry, diagnostics);
+  const auto experiment =
+      load_experiment(arguments->file, {arguments->overrides, arguments->member}, registry, diagnostics);
   const auto launched = resolve_ranks([](const char* name) -> const char* { return std::getenv(name); });
   // Hints are said once, by the parent of --ranks or by rank 0; an error by every rank that ends with it.
   const bool speaks = !launched.ok() || (launched->rank == 0 && launched->launcher != "conclave");
@@ -97,6 +98,7 @@ void add_run_verb(CLI::App& app, CliContext& context) {
   auto arguments = std::make_shared<RunArguments>();
   CLI::App* verb = app.add_subcommand("run", "Run an experiment: prepare its data, train, checkpoint");
   verb->add_option("file", arguments->file, "The experiment's YAML")->required();
+  verb->add_option("--member", arguments->member, "Run this member of the experiment's sweep: block");
   verb->add_option("--run-dir", arguments->run_directory, "Folder of the run (default: runs/<name>-<UTC>-<hash>)");
   verb->add_option("--set", arguments->overrides, "Override one value: a.b.c=value; repeatable")
       ->take_all()

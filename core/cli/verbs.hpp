@@ -35,6 +35,8 @@ void add_prepare_verb(CLI::App& app, CliContext& context);
 void add_export_verb(CLI::App& app, CliContext& context);
 void add_verify_verb(CLI::App& app, CliContext& context);
 void add_profile_verb(CLI::App& app, CliContext& context);
+void add_compare_verb(CLI::App& app, CliContext& context);
+void add_sweep_verb(CLI::App& app, CliContext& context);
 void add_doctor_verb(CLI::App& app, CliContext& context);
 void add_top_verb(CLI::App& app, CliContext& context);
 

@@ -140,13 +140,15 @@ class Binder {
 std::optional<Experiment> load_experiment(const std::string& path, const LoadOptions& options, PluginCatalog& catalog,
                                           Diagnostics& diagnostics) {
   const std::size_t errors_before = diagnostics.error_count();
-  auto composition = compose(path, options.overrides, data_keys(), diagnostics);
+  auto composition = compose(path, options.overrides, data_keys(), diagnostics, options.member);
   if (!composition) return std::nullopt;
 
   Experiment experiment;
   experiment.tree = composition->tree;
   experiment.files = std::move(composition->files);
   experiment.history = std::move(composition->history);
+  experiment.sweep = std::move(composition->sweep);
+  experiment.member = options.member;
   experiment.substituted = std::move(composition->substituted);
   Diagnostics found;
   Binder(catalog, composition->whole, found).bind(experiment.tree, experiment);

@@ -3,6 +3,7 @@
 #include "config/compose.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 #include "config/keys.hpp"
@@ -331,8 +332,38 @@ Value merge(const Value& earlier, const Value& later, const std::string& key, Ov
   return settle(later, Layer::later);
 }
 
+namespace {
+
+// The members of `sweep:` in the layers so far, and the layer of the one that is asked for.
+std::optional<Value> read_sweep(const Value& tree, const std::vector<std::string>& data_keys, const std::string& member,
+                                Composition& composition, Diagnostics& diagnostics) {
+  const Value* block = tree.find("sweep");
+  const std::size_t errors_before = diagnostics.error_count();
+  if (block != nullptr && !block->is_null()) {
+    std::uint64_t seed = 0; // one that is no number is for binding to refuse
+    if (const Value* own = tree.find("seed"); own != nullptr && own->is_scalar())
+      std::from_chars(own->text().data(), own->text().data() + own->text().size(), seed);
+    composition.sweep = expand_sweep(*block, seed, data_keys, diagnostics);
+  }
+  if (member.empty() || diagnostics.error_count() != errors_before) return std::nullopt;
+  std::vector<std::string> names;
+  for (const SweepMember& known : composition.sweep) {
+    if (known.name == member) return known.layer;
+    names.push_back(known.name);
+  }
+  const std::string nearest = nearest_name(member, names);
+  diagnostics.error(block != nullptr ? block->where() : tree.where(), "sweep", "has no member '" + member + "'",
+                    !nearest.empty() ? "did you mean " + nearest + "?"
+                    : names.empty()  ? "the experiment has no sweep: block"
+                                     : "`conclave sweep FILE --list` names them");
+  return std::nullopt;
+}
+
+} // namespace
+
 std::optional<Composition> compose(const std::string& path, const std::vector<std::string>& overrides,
-                                   const std::vector<std::string>& data_keys, Diagnostics& diagnostics) {
+                                   const std::vector<std::string>& data_keys, Diagnostics& diagnostics,
+                                   const std::string& member) {
   Composition composition;
   Layers layers(composition, diagnostics);
   const bool readable = layers.apply_file(path, {});
@@ -340,10 +371,11 @@ std::optional<Composition> compose(const std::string& path, const std::vector<st
     if (const auto layer = parse_override(overrides[i], i + 1, data_keys, diagnostics)) layers.apply(*layer);
   }
   if (!readable) return std::nullopt;
+  if (const auto layer = read_sweep(layers.tree(), data_keys, member, composition, diagnostics)) layers.apply(*layer);
   const Value* vars = layers.tree().find("vars");
   std::vector<Value::Member> members;
-  for (const Value::Member& member : layers.tree().members())
-    if (member.key != "vars") members.push_back(member);
+  for (const Value::Member& section : layers.tree().members())
+    if (section.key != "vars" && section.key != "sweep") members.push_back(section);
   Diagnostics of_variables; // worth nothing where their values may stand in what could not be read
   std::vector<std::string> overridden;
   for (const auto& [key, chain] : composition.history)

@@ -2,7 +2,8 @@
 //
 // The rules, in the order they are applied:
 // 1. Layers: the files of `extends` (first to last, each after what it extends itself; a file met twice counts once), the
-//    experiment, then each `--set`. A later layer goes over the earlier ones.
+//    experiment, then each `--set`, then what a member of the `sweep:` block sets, when one is asked for (sweep.hpp). A later
+//    layer goes over the earlier ones.
 // 2. Maps merge. `null` deletes what earlier layers said (and stays, without a location, where they said nothing: whether
 //    the key exists is for binding to say). Everything else replaces; lists as a whole, except that
 //    `!append [..]` and `!prepend [..]` extend them, and that a map over a list reaches its items by `name:` (or the part
@@ -23,6 +24,7 @@
 
 #include "conclave/value.hpp"
 #include "config/substitute.hpp"
+#include "config/sweep.hpp"
 
 namespace conclave {
 
@@ -36,19 +38,22 @@ struct Overridden {
 using OverrideHistory = std::map<std::string, std::vector<Overridden>>;
 
 struct Composition {
-  Value tree;                     ///< without `extends` and `vars`
+  Value tree;                     ///< without `extends`, `vars` and `sweep`
   Substituted substituted;        ///< what became of `vars`
   std::vector<std::string> files; ///< every file that took part, absolute, the experiment first
   OverrideHistory history;
+  std::vector<SweepMember> sweep; ///< the members of `sweep:`; none without the block, or when it is wrong
   bool whole =
       true; ///< false: a file of `extends` could not be read (an error says so) and the tree lacks what it says
 };
 
 /// `overrides` are `a.b.c=value`; value is YAML when it starts with [ { " ' or one of the two tags, else text, and
 /// empty, ~ or null delete.
-/// A first segment of `data_keys` may leave out `data.`. Nothing when the experiment's own file cannot be read.
+/// A first segment of `data_keys` may leave out `data.`. `member` names one of the sweep, "" the experiment itself. Nothing
+/// when the experiment's own file cannot be read.
 std::optional<Composition> compose(const std::string& path, const std::vector<std::string>& overrides,
-                                   const std::vector<std::string>& data_keys, Diagnostics& diagnostics);
+                                   const std::vector<std::string>& data_keys, Diagnostics& diagnostics,
+                                   const std::string& member = {});
 
 /// How a list's item is addressed: its `name:`, else the part of `use:` after the slash, else "".
 std::string item_name(const Value& item);

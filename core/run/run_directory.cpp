@@ -163,6 +163,13 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
   record["name"] = experiment.name;
   record["config_hash"] = experiment.hash;
   record["config_hash_without_seed"] = experiment.hash_without_seed;
+  json settings = json::object();
+  for (const auto& [key, setting] : experiment.settings)
+    settings[key] = {{"value", setting.value}, {"origin", setting.origin}, {"affects", to_string(setting.affects)}};
+  record["settings"] = std::move(settings);
+  for (std::size_t i = 0; i < experiment.sweep.size(); ++i)
+    if (experiment.sweep[i].name == experiment.member)
+      record["sweep"] = {{"name", experiment.name}, {"member", experiment.member}, {"index", i}};
   json plugins = json::object();
   for (const auto& [id, sha256] : plugin_hashes(experiment, registry))
     plugins[id] = {{"file", registry.file_of(id).string()}, {"sha256", sha256}};
@@ -183,6 +190,11 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
                   {"cuda", CONCLAVE_BUILD_CUDA},
                   {"compiler", __VERSION__}}},
                 {"plugins", std::move(plugins)},
+                {"model",
+                 {{"parameters", attempt.parameters},
+                  {"active_parameters", attempt.active_parameters},
+                  {"flops_per_token", attempt.flops_per_token}}},
+                {"data", {{"order", attempt.data_order}, {"store", attempt.data_store}}},
                 {"first_step", attempt.first_step}};
   if (!attempt.resumed_from.empty()) entry["resumed_from"] = attempt.resumed_from;
   if (!attempt.allowed_changes.empty()) entry["allowed_changes"] = attempt.allowed_changes;

@@ -2,7 +2,8 @@
 //
 //   experiment/      the authored files, as read
 //   resolved.yaml    every value with its origin; re-runnable
-//   record.json      schema 1: one entry for each attempt: machine, versions, plugins with their hashes, layout, operators
+//   record.json      schema 1: the settings with their origins; of a sweep its name, the member and its number; for each attempt:
+//                    machine, versions, plugins with their hashes, layout, operators, the model's size, the data's order
 //   data.json        schema 1: what the filters kept and dropped, by filter and domain
 //   log.<rank>.txt   what was said
 //   exit.<rank>.json {code, reason, step, attempt}: launchers hide child codes; absent while an attempt runs
@@ -36,8 +37,11 @@ struct AttemptRecord {
   std::string arithmetic;                                     ///< instruction set and threads
   std::vector<std::pair<std::string, std::string>> operators; ///< operator, implementation
   Mesh mesh;
-  std::string launcher;                                             ///< who started the ranks
-  std::string resumed_from;                                         ///< checkpoint path; "" for a fresh start
+  std::int64_t parameters = 0, active_parameters = 0;
+  double flops_per_token = 0;         ///< of the model, forward and backward
+  std::string data_order, data_store; ///< digests: of the order of the batches, of the prepared data
+  std::string launcher;               ///< who started the ranks
+  std::string resumed_from;           ///< checkpoint path; "" for a fresh start
   std::vector<std::pair<std::string, std::string>> allowed_changes; ///< key: "old -> new" under --allow-change
 };
 
