@@ -22,7 +22,8 @@ std::vector<std::string> closing_words(const ClosingFacts& facts) {
   const std::string program = shell_word(facts.program.string()), run = shell_word(facts.run_directory.string());
   std::string overrides;
   for (const std::string& text : facts.overrides) overrides += " --set " + shell_word(text);
-  const std::string experiment = shell_word(facts.experiment) + overrides;
+  const std::string member = facts.member.empty() ? "" : " --member " + shell_word(facts.member);
+  const std::string experiment = shell_word(facts.experiment) + member + overrides;
   if (!facts.finished) {
     const std::string device = facts.device == "auto" ? "" : " --device " + facts.device;
     const std::string ranks = facts.ranks > 1 ? " --ranks " + std::to_string(facts.ranks) : "";
@@ -31,7 +32,8 @@ std::vector<std::string> closing_words(const ClosingFacts& facts) {
   std::vector<std::string> commands;
   if (facts.exports) commands.push_back(program + " export " + run + " --to hf " + run + "/hf");
   if (facts.tensorboard) commands.push_back("tensorboard --logdir " + run);
-  commands.push_back(program + " config show " + experiment);
+  // A member's values are a run's alone: `config show` of the file has those of the experiment without its sweep.
+  commands.push_back(program + " config show " + (facts.member.empty() ? experiment : run + "/resolved.yaml"));
   return commands;
 }
 

@@ -12,6 +12,7 @@ struct ClosingFacts {
   std::filesystem::path program;      ///< this executable
   std::string experiment;             ///< the file, as the user named it
   std::vector<std::string> overrides; ///< values of --set, in order
+  std::string member;                 ///< value of --member; "" outside of a sweep
   std::string device;                 ///< value of --device
   int ranks = 0;                      ///< value of --ranks; 0: another launcher started the ranks, or there is one
   std::filesystem::path run_directory;

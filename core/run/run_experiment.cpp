@@ -568,6 +568,7 @@ class Run {
     facts.program = request_.program;
     facts.experiment = experiment_.files.front();
     facts.overrides = request_.overrides;
+    facts.member = experiment_.member;
     facts.device = request_.device == DeviceChoice::cpu    ? "cpu"
                    : request_.device == DeviceChoice::cuda ? "cuda"
                                                            : "auto";

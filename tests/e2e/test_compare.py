@@ -203,7 +203,9 @@ class Page(ConclaveTest):
 
     drawn = """(() => {
       const canvas = document.querySelector('#chart canvas');
-      const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+      const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', {willReadFrequently: true});
+      copy.drawImage(canvas, 0, 0);
+      const pixels = copy.getImageData(0, 0, canvas.width, canvas.height).data;
       let coloured = 0, sum = 0;
       for (let i = 0; i < pixels.length; i += 4)
         if (pixels[i + 3] > 0 && Math.max(pixels[i], pixels[i + 1], pixels[i + 2]) - Math.min(pixels[i], pixels[i + 1], pixels[i + 2]) > 40)
