@@ -90,7 +90,7 @@ struct Verdict {
   std::optional<MeanDifference> test;
   double p_adjusted = 1;          ///< Holm, over all tests of the comparison
   std::size_t seeds = 0;          ///< pairs, or runs of the smaller group
-  double speed_ratio = not_known; ///< tokens/s of the group over the baseline's
+  double speed_ratio = not_known; ///< tokens/s over the baseline's, of geometric means
   std::string sentence;           ///< all of that in words
 };
 

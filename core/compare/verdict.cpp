@@ -216,12 +216,22 @@ std::string untested_sentence(const Comparison& all, const Verdict& verdict, con
          what + ". Run both with more seeds (sweep: {seeds: 3})";
 }
 
-double speed_of(const Comparison& all, const Group& group) {
-  std::vector<double> values;
+/// Logarithms of tokens/s: machines differ by factors.
+std::vector<double> speeds_of(const Comparison& all, const Group& group) {
+  std::vector<double> logarithms;
   for (const std::size_t index : group.counted)
-    if (std::isfinite(all.runs[index].summary.tokens_per_second))
-      values.push_back(all.runs[index].summary.tokens_per_second);
-  return values.empty() ? not_known : spread_of(values).mean;
+    if (const double speed = all.runs[index].summary.tokens_per_second; std::isfinite(speed) && speed > 0)
+      logarithms.push_back(std::log(speed));
+  return logarithms;
+}
+
+std::string speed_sentence(const Comparison& all, const Group& a, const Group& b, double ratio) {
+  const std::vector<double> before = speeds_of(all, a), now = speeds_of(all, b);
+  const std::string factor = fixed(ratio, 2) + " x the tokens/s of " + a.letter;
+  if (before.size() < 2 || now.size() < 2) return b.letter + " makes " + factor + " (one run each)";
+  const double p = welch_test(before, now).p;
+  if (p < significant) return b.letter + " makes " + factor + " (" + p_text(p) + ")";
+  return "cannot tell their speeds apart (" + b.letter + " makes " + factor + ", " + p_text(p) + ")";
 }
 
 /// A verdict whose words wait for the adjusted p.
@@ -236,14 +246,13 @@ Draft draft(const Comparison& all, std::size_t baseline, std::size_t group) {
   Verdict& verdict = draft.verdict;
   verdict.baseline = baseline;
   verdict.group = group;
-  verdict.speed_ratio = speed_of(all, b) / speed_of(all, a);
+  const std::vector<double> before = speeds_of(all, a), now = speeds_of(all, b);
+  if (!before.empty() && !now.empty()) verdict.speed_ratio = std::exp(spread_of(now).mean - spread_of(before).mean);
   if (const auto same = same_numbers(all, a, b)) {
     verdict.outcome = Outcome::same_numbers;
     verdict.sentence =
         b.letter + " computes the numbers of " + a.letter + ": no setting that affects them differs, and " + *same;
-    if (std::isfinite(verdict.speed_ratio))
-      verdict.sentence +=
-          "; " + b.letter + " makes " + fixed(verdict.speed_ratio, 2) + " x the tokens/s of " + a.letter;
+    if (std::isfinite(verdict.speed_ratio)) verdict.sentence += "; " + speed_sentence(all, a, b, verdict.speed_ratio);
     return draft;
   }
   const std::optional<Measure> measure = choose(all, a, b);

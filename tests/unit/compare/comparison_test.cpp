@@ -101,10 +101,23 @@ TEST_F(Comparing, AnOptionOfSpeedAloneLeavesTheNumbersEqual) {
   EXPECT_EQ(all.verdicts.at(0).outcome, Outcome::same_numbers);
   EXPECT_EQ(all.verdicts.at(0).sentence,
             "B computes the numbers of A: no setting that affects them differs, and their losses are equal bit for bit "
-            "in all 40 steps that they have in common; B makes 0.80 x the tokens/s of A");
+            "in all 40 steps that they have in common; B makes 0.80 x the tokens/s of A (one run each)");
   ASSERT_EQ(all.differences.at(0).key, "train.recompute");
   EXPECT_EQ(all.differences[0].affects, "speed");
   EXPECT_THAT(all.differences[0].variants[1].whose, ElementsAre("B"));
+}
+
+TEST_F(Comparing, SpeedsAreToldApartAboveTheNoiseOfTheMachine) {
+  for (const std::string seed : {"1", "2", "3"}) {
+    const double noise = seed == "2" ? 100 : 0;
+    add({.name = "a" + seed, .seed = seed, .speed = 1000 + noise, .speed_settings = {{"k", "a"}}});
+    add({.name = "b" + seed, .seed = seed, .speed = 1050 - noise, .speed_settings = {{"k", "b"}}});
+    add({.name = "c" + seed, .seed = seed, .speed = 500 + noise, .speed_settings = {{"k", "c"}}});
+  }
+  const Comparison all = compared();
+  EXPECT_THAT(all.verdicts.at(0).sentence,
+              HasSubstr("; cannot tell their speeds apart (B makes 0.98 x the tokens/s of A, p = 0."));
+  EXPECT_THAT(all.verdicts.at(1).sentence, HasSubstr("; C makes 0.51 x the tokens/s of A (p = 0.0"));
 }
 
 TEST_F(Comparing, RoundingIsNamedAsWhatItIs) {

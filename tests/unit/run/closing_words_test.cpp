@@ -38,16 +38,15 @@ TEST(ClosingWords, AStoppedRunGoesOnWithTheSameOverridesAndDevice) {
   facts.run_directory = "runs/a";
   EXPECT_THAT(closing_words(facts), ElementsAre("/opt/conclave run 'my experiments/a.yaml' --set train.steps=40 --set "
                                                 "'data.filters=[]' --device cpu --run-dir runs/a --resume"));
-  facts.overrides.clear();
-  facts.member = "lr=1e-3,seed=2";
-  EXPECT_THAT(closing_words(facts),
-              ElementsAre("/opt/conclave run 'my experiments/a.yaml' --member lr=1e-3,seed=2 --device "
-                          "cpu --run-dir runs/a --resume"));
-  facts.finished = true;
-  EXPECT_THAT(closing_words(facts), ElementsAre("/opt/conclave config show runs/a/resolved.yaml"));
   facts.device = "auto";
   facts.overrides.clear();
   EXPECT_THAT(closing_words(facts), ElementsAre("/opt/conclave run 'my experiments/a.yaml' --run-dir runs/a --resume"));
+  facts.member = "lr=1e-3,seed=2";
+  EXPECT_THAT(
+      closing_words(facts),
+      ElementsAre("/opt/conclave run 'my experiments/a.yaml' --member lr=1e-3,seed=2 --run-dir runs/a --resume"));
+  facts.finished = true;
+  EXPECT_THAT(closing_words(facts), ElementsAre("/opt/conclave config show runs/a/resolved.yaml"));
 }
 
 TEST(ClosingWords, AFinishedRunProposesOnlyWhatWorks) {
