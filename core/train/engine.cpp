@@ -172,10 +172,12 @@ Result<StepProgram> Engine::make_program(const data::HostStep& step) {
   CONCLAVE_ASSIGN(const PipelineSchedule* order, schedule(micro_batches));
   const auto rank = static_cast<std::size_t>(settings_.parallel.mesh.index(MeshDim::pipeline));
   std::string key; // of the passes to come; in a pipeline, of the whole step
-  for (const data::HostMicroBatch& micro_batch : step.micro_batches) key += shape_key(micro_batch) + " ";
   StepProgram program;
   program.host("upload", [this] { return upload(); });
-  if (!one_at_a_time()) program.capturable("begin", key, [this] { return begin(true); });
+  if (!one_at_a_time()) {
+    for (const data::HostMicroBatch& micro_batch : step.micro_batches) key += shape_key(micro_batch) + " ";
+    program.capturable("begin", key, [this] { return begin(true); });
+  }
   for (PipelineAction action : (*order)[rank]) {
     const auto n = static_cast<std::size_t>(action.micro_batch);
     const bool first = n == 0, last = n + 1 == micro_batches;
