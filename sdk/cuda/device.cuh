@@ -75,11 +75,28 @@ __device__ inline void load_floats(const float* from, std::int64_t index, float 
 }
 
 template <class T>
-__device__ inline void store(T* to, std::int64_t index, const float (&from)[per_vector<T>]) {
+__device__ inline Vector<T> pack(const float (&from)[per_vector<T>]) {
   Vector<T> v;
 #pragma unroll
   for (int i = 0; i < per_vector<T>; ++i) v.values[i] = from_float<T>(from[i]);
-  reinterpret_cast<uint4*>(to)[index] = v.bits;
+  return v;
+}
+
+template <class T>
+__device__ inline void store(T* to, std::int64_t index, const float (&from)[per_vector<T>]) {
+  reinterpret_cast<uint4*>(to)[index] = pack<T>(from).bits;
+}
+
+/// Of what nobody reads again soon: leaves the caches to others.
+template <class T>
+__device__ inline Vector<T> fetch_once(const T* from, std::int64_t index) {
+  Vector<T> v;
+  v.bits = __ldcs(reinterpret_cast<const uint4*>(from) + index);
+  return v;
+}
+template <class T>
+__device__ inline void store_once(T* to, std::int64_t index, const float (&from)[per_vector<T>]) {
+  __stcs(reinterpret_cast<uint4*>(to) + index, pack<T>(from).bits);
 }
 
 /// Over each `lanes` lanes (a power of 2) that stand together; without a branch, so that several sums overlap.

@@ -74,8 +74,8 @@ __global__ void scan_counts(std::int32_t* counts, std::int64_t blocks, int exper
 }
 
 __global__ void place_choices(const std::int64_t* experts, std::int64_t pairs, std::int64_t choices, int expert_count,
-                              const std::int32_t* counts, const std::int32_t* ends, std::int64_t* source,
-                              std::int64_t* position) {
+                              const std::int32_t* counts, const std::int32_t* ends, std::int64_t* pair,
+                              std::int64_t* source, std::int64_t* position) {
   extern __shared__ std::int32_t next[];
   int chosen[rounds];
   load_choices(experts, pairs, chosen);
@@ -93,6 +93,7 @@ __global__ void place_choices(const std::int64_t* experts, std::int64_t pairs, s
     __syncwarp();
     if (expert >= 0) {
       if (before == 0) next[expert] += __popc(same);
+      pair[row] = i;
       source[row] = i / choices;
       position[i] = row;
     }
@@ -172,15 +173,15 @@ __global__ void sum(const T* from, const std::int64_t* position, std::int64_t ro
 std::int64_t sort_blocks(std::int64_t pairs) { return (pairs + sorted_at_once - 1) / sorted_at_once; }
 
 void sort_by_expert(const std::int64_t* experts, std::int64_t pairs, std::int64_t choices, int expert_count,
-                    std::int32_t* counts, std::int64_t* source, std::int64_t* position, std::int32_t* ends,
-                    cudaStream_t stream) {
+                    std::int32_t* counts, std::int64_t* pair, std::int64_t* source, std::int64_t* position,
+                    std::int32_t* ends, cudaStream_t stream) {
   const std::int64_t blocks = sort_blocks(pairs);
   const auto grid = static_cast<unsigned>(blocks);
   const std::size_t shared = static_cast<std::size_t>(expert_count) * sizeof(std::int32_t);
   if (blocks > 0) count_choices<<<grid, warp, shared, stream>>>(experts, pairs, expert_count, counts);
   scan_counts<<<1, 1024, shared, stream>>>(counts, blocks, expert_count, ends);
   if (blocks > 0)
-    place_choices<<<grid, warp, shared, stream>>>(experts, pairs, choices, expert_count, counts, ends, source,
+    place_choices<<<grid, warp, shared, stream>>>(experts, pairs, choices, expert_count, counts, ends, pair, source,
                                                   position);
 }
 

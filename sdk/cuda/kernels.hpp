@@ -37,13 +37,13 @@ class Kernels final : public ops::GpuKernels {
                           const at::Tensor& lse, const at::Tensor& dquery, const at::Tensor& dkey,
                           const at::Tensor& dvalue) const override;
 
-  void sort_by_expert(const at::Tensor& experts, const at::Tensor& source, const at::Tensor& position,
-                      const at::Tensor& ends) const override;
+  void sort_by_expert(const at::Tensor& experts, const at::Tensor& pair, const at::Tensor& source,
+                      const at::Tensor& position, const at::Tensor& ends) const override;
   void gather_rows(const at::Tensor& from, const at::Tensor& source, const at::Tensor& to) const override;
   void sum_choices(const at::Tensor& from, const at::Tensor& position, const at::Tensor& addend,
                    const at::Tensor& to) const override;
-  void swiglu(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& y) const override;
-  void swiglu_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weights, const at::Tensor& dx,
+  void swiglu(const at::Tensor& x, const RowWeights& in, const at::Tensor& y) const override;
+  void swiglu_backward(const at::Tensor& dy, const at::Tensor& x, const RowWeights& in, const at::Tensor& dx,
                        const at::Tensor& y, const at::Tensor& dweights) const override;
 
   void cross_entropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& mask, double label_smoothing,

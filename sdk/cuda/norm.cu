@@ -120,9 +120,10 @@ __global__ void __launch_bounds__(most_threads)
   }
 }
 
-/// A warp's width of columns; each warp takes every 32nd row, several at a time.
-__global__ void add_rows(const float* in, std::int64_t rows, std::int64_t columns, float* out, bool accumulate) {
+/// A warp's width of columns of one of the sums; each warp takes every 32nd row, several at a time.
+__global__ void add_rows(RowSum first_sum, RowSum second_sum, std::int64_t columns) {
   __shared__ float parts[warp][warp + 1];
+  const auto [in, rows, out, accumulate] = blockIdx.y == 0 ? first_sum : second_sum;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * warp, column = first + threadIdx.x;
   float sum = 0;
   if (column < columns) {
@@ -170,13 +171,16 @@ void rms_norm_backward(const RmsNormShape& shape, const void* dy, const void* x,
     else
       dweight != nullptr ? launch(backward<T, false, true>) : launch(backward<T, false, false>);
   });
-  if (dweight != nullptr) sum_rows(partial, blocks, shape.width, dweight, accumulate, stream);
+  if (dweight != nullptr) sum_rows({partial, blocks, dweight, accumulate}, shape.width, stream);
 }
 
-void sum_rows(const float* in, std::int64_t rows, std::int64_t columns, float* out, bool accumulate,
-              cudaStream_t stream) {
-  add_rows<<<static_cast<unsigned>((columns + warp - 1) / warp), dim3(warp, warp), 0, stream>>>(in, rows, columns, out,
-                                                                                                accumulate);
+void sum_rows(const RowSum& sum, std::int64_t columns, cudaStream_t stream) {
+  add_rows<<<static_cast<unsigned>((columns + warp - 1) / warp), dim3(warp, warp), 0, stream>>>(sum, {}, columns);
+}
+
+void sum_rows(const RowSum& first, const RowSum& second, std::int64_t columns, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>((columns + warp - 1) / warp), 2);
+  add_rows<<<grid, dim3(warp, warp), 0, stream>>>(first, second, columns);
 }
 
 } // namespace conclave::cuda

@@ -21,7 +21,14 @@ void rms_norm_backward(const RmsNormShape& shape, const void* dy, const void* x,
                        bool accumulate, cudaStream_t stream);
 
 /// out [columns] = the sum over the rows of `in` [rows, columns], in order; added to out when `accumulate`.
-void sum_rows(const float* in, std::int64_t rows, std::int64_t columns, float* out, bool accumulate,
-              cudaStream_t stream);
+struct RowSum {
+  const float* in;
+  std::int64_t rows;
+  float* out;
+  bool accumulate;
+};
+void sum_rows(const RowSum& sum, std::int64_t columns, cudaStream_t stream);
+/// Two at once.
+void sum_rows(const RowSum& first, const RowSum& second, std::int64_t columns, cudaStream_t stream);
 
 } // namespace conclave::cuda

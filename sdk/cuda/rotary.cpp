@@ -57,9 +57,8 @@ void Kernels::split_rotary_backward(const at::Tensor& dquery, const at::Tensor& 
   cuda::split_rotary_backward(shape, rotary_inputs(qkv, in), blocks, data(dquery), data(dkey), data(dvalue),
                               mutable_data(dqkv), query_partial, key_partial, current_stream());
   if (normed) {
-    sum_rows(query_partial, blocks.queries, shape.head_width, mutable_floats(dquery_weight.sum),
-             dquery_weight.accumulate, current_stream());
-    sum_rows(key_partial, blocks.keys, shape.head_width, mutable_floats(dkey_weight.sum), dkey_weight.accumulate,
+    sum_rows({query_partial, blocks.queries, mutable_floats(dquery_weight.sum), dquery_weight.accumulate},
+             {key_partial, blocks.keys, mutable_floats(dkey_weight.sum), dkey_weight.accumulate}, shape.head_width,
              current_stream());
   }
   check_launch();

@@ -49,6 +49,10 @@ struct Pairs {
     low = fetch(head, place.lane);
     high = fetch(head, place.half + place.lane);
   }
+  __device__ void fetch_once_from(const T* head, const Place<T>& place) {
+    low = fetch_once(head, place.lane);
+    high = fetch_once(head, place.half + place.lane);
+  }
   __device__ void clear() { low.bits = high.bits = uint4{0, 0, 0, 0}; }
 };
 
@@ -68,8 +72,8 @@ struct Piece {
     load_floats(weight, place.half + place.lane, high);
   }
   __device__ void store_to(T* head, const Place<T>& place) const {
-    store(head, place.lane, low);
-    store(head, place.half + place.lane, high);
+    store_once(head, place.lane, low);
+    store_once(head, place.half + place.lane, high);
   }
 };
 
@@ -124,7 +128,7 @@ __global__ void __launch_bounds__(threads)
     const bool there = place.active && head < all, is_query = head < heads, turns = head < turned;
     Pairs<T> packed;
     packed.clear();
-    if (there) packed.fetch_from(row + head * width, place);
+    if (there) packed.fetch_once_from(row + head * width, place);
     if (first == 0) turn.load(shape, in, in.positions[token], place); // the heads need not wait for the position
     Piece<T> x(packed);
     float scale = 1;
@@ -268,8 +272,12 @@ __global__ void __launch_bounds__(threads, normed ? summing_blocks : 1)
           squares += x.low[j] * x.low[j] + x.high[j] * x.high[j];
           dot += g.low[j] * weight.low[j] * x.low[j] + g.high[j] * weight.high[j] * x.high[j];
         }
-        const float scale = rsqrtf(warp_sum(squares, place.lanes) * share + in.eps);
-        const float shift = warp_sum(dot, place.lanes) * share * scale * scale;
+        for (int distance = place.lanes / 2; distance > 0; distance /= 2) { // both at once: each alone would wait
+          squares += __shfl_xor_sync(0xffffffffu, squares, distance);
+          dot += __shfl_xor_sync(0xffffffffu, dot, distance);
+        }
+        const float scale = rsqrtf(squares * share + in.eps);
+        const float shift = dot * share * scale * scale;
 #pragma unroll
         for (int j = 0; j < x.n; ++j) {
           x.low[j] *= scale;
@@ -300,15 +308,17 @@ void split_rotary(const RotaryShape& shape, const RotaryInputs& in, void* query,
   });
 }
 
-// With a norm all blocks run at once, and have shares of the bytes: were each part as many blocks as fit, they would run one part
-// after the other, and the GPU idle at each end.
+// With a norm all blocks run at once, and have shares of the work: were each part as many blocks as fit, they would run one part
+// after the other, and the GPU idle at each end. A head's work is its bytes; a key's is somewhat more, as few of them share a
+// token's position and tables.
 RotaryBlocks rotary_backward_blocks(const RotaryShape& shape, bool normed) {
   const std::int64_t most = blocks_of(shape);
   if (!normed) return {most, most, most};
   const std::int64_t all = static_cast<std::int64_t>(multiprocessors()) * summing_blocks;
-  const std::int64_t bytes = 3 * shape.heads + (3 + 2) * shape.kv_heads; // of queries, keys and values, in heads
-  const auto share = [&](std::int64_t of) { return std::clamp<std::int64_t>(all * of / bytes, 1, most); };
-  return {share(3 * shape.heads), share(3 * shape.kv_heads), share(2 * shape.kv_heads)};
+  constexpr std::int64_t of_query = 6, of_key = 7, of_value = 4;
+  const std::int64_t work = of_query * shape.heads + (of_key + of_value) * shape.kv_heads;
+  const auto share = [&](std::int64_t of) { return std::clamp<std::int64_t>(all * of / work, 1, most); };
+  return {share(of_query * shape.heads), share(of_key * shape.kv_heads), share(of_value * shape.kv_heads)};
 }
 
 void split_rotary_backward(const RotaryShape& shape, const RotaryInputs& in, const RotaryBlocks& blocks,

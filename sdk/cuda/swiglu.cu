@@ -11,11 +11,11 @@ namespace {
 __device__ inline float sigmoid(float x) { return 1.0F / (1.0F + __expf(-x)); }
 
 template <class T>
-__global__ void forward(const T* x, const float* weights, std::int64_t rows, std::int64_t width, T* y) {
+__global__ void forward(const T* x, RowWeights in, std::int64_t rows, std::int64_t width, T* y) {
   constexpr int n = per_vector<T>;
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (row >= rows) return;
-  const float weight = weights != nullptr ? weights[row] : 1.0F;
+  const float weight = in.weights != nullptr ? in.weights[in.pair[row]] : 1.0F;
   const T* const gates = x + row * 2 * width;
   for (std::int64_t v = threadIdx.x; v < width / n; v += blockDim.x) {
     float gate[n], up[n];
@@ -29,12 +29,12 @@ __global__ void forward(const T* x, const float* weights, std::int64_t rows, std
 
 /// A warp for each row, so that the weight's gradient is a sum over its lanes.
 template <class T, bool has_result>
-__global__ void backward(const T* dy, const T* x, const float* weights, std::int64_t rows, std::int64_t width, T* dx,
-                         T* y, float* dweights) {
+__global__ void backward(const T* dy, const T* x, RowWeights in, std::int64_t rows, std::int64_t width, T* dx, T* y,
+                         float* dweights) {
   constexpr int n = per_vector<T>;
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
   if (row >= rows) return;
-  const float weight = weights != nullptr ? weights[row] : 1.0F;
+  const float weight = in.weights != nullptr ? in.weights[in.pair[row]] : 1.0F;
   const T* const gates = x + row * 2 * width;
   T* const dgates = dx + row * 2 * width;
   float sum = 0;
@@ -58,30 +58,30 @@ __global__ void backward(const T* dy, const T* x, const float* weights, std::int
   }
   if (dweights == nullptr) return;
   sum = warp_sum(sum);
-  if (threadIdx.x == 0) dweights[row] = sum;
+  if (threadIdx.x == 0) dweights[in.pair[row]] = sum;
 }
 
 constexpr unsigned rows_of_block = 8;
 
 } // namespace
 
-void swiglu(const RowShape& shape, const void* x, const float* weights, void* y, cudaStream_t stream) {
+void swiglu(const RowShape& shape, const void* x, RowWeights in, void* y, cudaStream_t stream) {
   if (shape.rows == 0) return;
   const auto blocks = static_cast<unsigned>((shape.rows + rows_of_block - 1) / rows_of_block);
   dispatch(shape.type, [&]<class T>(T) {
-    forward<T><<<blocks, dim3(warp, rows_of_block), 0, stream>>>(static_cast<const T*>(x), weights, shape.rows,
-                                                                 shape.width, static_cast<T*>(y));
+    forward<T><<<blocks, dim3(warp, rows_of_block), 0, stream>>>(static_cast<const T*>(x), in, shape.rows, shape.width,
+                                                                 static_cast<T*>(y));
   });
 }
 
-void swiglu_backward(const RowShape& shape, const void* dy, const void* x, const float* weights, void* dx, void* y,
+void swiglu_backward(const RowShape& shape, const void* dy, const void* x, RowWeights in, void* dx, void* y,
                      float* dweights, cudaStream_t stream) {
   if (shape.rows == 0) return;
   const auto blocks = static_cast<unsigned>((shape.rows + rows_of_block - 1) / rows_of_block);
   dispatch(shape.type, [&]<class T>(T) {
     const auto launch = [&](auto kernel) {
-      kernel<<<blocks, dim3(warp, rows_of_block), 0, stream>>>(static_cast<const T*>(dy), static_cast<const T*>(x),
-                                                               weights, shape.rows, shape.width, static_cast<T*>(dx),
+      kernel<<<blocks, dim3(warp, rows_of_block), 0, stream>>>(static_cast<const T*>(dy), static_cast<const T*>(x), in,
+                                                               shape.rows, shape.width, static_cast<T*>(dx),
                                                                static_cast<T*>(y), dweights);
     };
     y != nullptr ? launch(backward<T, true>) : launch(backward<T, false>);

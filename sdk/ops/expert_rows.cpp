@@ -78,15 +78,17 @@ ExpertRows sort_by_expert(const at::Tensor& experts, std::int64_t expert_count) 
   if (const GpuKernels* const kernels = experts.is_cuda() ? gpu_kernels() : nullptr;
       kernels != nullptr && expert_count <= GpuKernels::most_experts) {
     ExpertRows plan;
+    plan.pair = at::empty({pairs}, experts.options());
     plan.source = at::empty({pairs}, experts.options());
     plan.position = at::empty(experts.sizes(), experts.options());
     plan.ends = at::empty({expert_count}, experts.options().dtype(at::kInt));
-    kernels->sort_by_expert(experts.contiguous(), plan.source, plan.position, plan.ends);
+    kernels->sort_by_expert(experts.contiguous(), plan.pair, plan.source, plan.position, plan.ends);
     return plan;
   }
   const at::Tensor flat = experts.reshape({pairs});
   const auto [sorted, order] = at::sort(flat, std::optional<bool>(true), 0, false);
   ExpertRows plan;
+  plan.pair = order;
   plan.source = order.floor_divide(experts.size(1));
   plan.position = at::empty_like(order).scatter_(0, order, at::arange(pairs, order.options())).view(experts.sizes());
   // A search instead of bincount, which syncs with the host.

@@ -9,7 +9,8 @@ namespace conclave::ops {
 
 /// Where each (token, choice) pair stands once pairs are sorted by expert, tokens in order within an expert.
 struct ExpertRows {
-  at::Tensor source;   ///< [T K] int64: the token of sorted row r
+  at::Tensor pair;     ///< [T K] int64: the pair of sorted row r, counted through [T, K]
+  at::Tensor source;   ///< [T K] int64: its token
   at::Tensor position; ///< [T, K] int64: the sorted row of each pair
   at::Tensor ends;     ///< [E] int32: end row of each expert
 };

@@ -216,13 +216,13 @@ struct GpuExperts : Function<GpuExperts> {
     const GpuKernels& kernels = *gpu_kernels();
     const at::Tensor rows = at::empty({plan.source.size(0), x.size(1)}, x.options());
     kernels.gather_rows(x, plan.source, rows);
-    const at::Tensor sorted_weights = sort_weights(weights, plan), hidden = forward_product(rows, gate_up, plan.ends);
+    const at::Tensor hidden = forward_product(rows, gate_up, plan.ends);
     const at::Tensor activated = at::empty({rows.size(0), down.size(2)}, x.options());
-    kernels.swiglu(hidden, sorted_weights, activated);
+    kernels.swiglu(hidden, {weights, plan.pair}, activated);
     const at::Tensor results = forward_product(activated, down, plan.ends);
     at::Tensor y = at::empty_like(x);
     kernels.sum_choices(results, plan.position, or_undefined(addend), y);
-    context->save_for_backward({rows, sorted_weights, hidden, gate_up, down});
+    context->save_for_backward({rows, weights, hidden, gate_up, down});
     keep(context, state);
     return y;
   }
@@ -237,17 +237,16 @@ struct GpuExperts : Function<GpuExperts> {
     at::Tensor dresults = at::empty({rows.size(0), dy.size(1)}, dy.options());
     kernels.gather_rows(dy, plan.source, dresults);
     at::Tensor dactivated = backward_product(dresults, down, plan.ends), activated = at::empty_like(dactivated);
-    const at::Tensor dsorted = context->needs_input_grad(1) ? at::empty_like(weights) : at::Tensor{};
-    kernels.swiglu_backward(dactivated, hidden, weights, dhidden, activated, dsorted);
+    const at::Tensor dweights = context->needs_input_grad(1) ? at::empty_like(weights) : at::Tensor{};
+    kernels.swiglu_backward(dactivated, hidden, {weights, plan.pair}, dhidden, activated, dweights);
     at::Tensor ddown = weight_gradient(dresults, activated, plan.ends, down, state.down);
     for (at::Tensor* done : {&dresults, &dactivated, &activated}) done->reset(); // before there are more
     at::Tensor dgate_up = weight_gradient(dhidden, rows, plan.ends, gate_up, state.gate_up);
-    at::Tensor dx, dweights;
+    at::Tensor dx;
     if (context->needs_input_grad(0)) {
       dx = at::empty({plan.position.size(0), rows.size(1)}, rows.options());
       kernels.sum_choices(backward_product(dhidden, gate_up, plan.ends), plan.position, {}, dx);
     }
-    if (dsorted.defined()) dweights = dsorted.index_select(0, plan.position.reshape({-1})).view(plan.position.sizes());
     return {
         dx,          dweights, dgate_up, ddown, state.has_addend && context->needs_input_grad(4) ? dy : at::Tensor{},
         at::Tensor{}};

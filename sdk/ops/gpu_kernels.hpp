@@ -98,20 +98,26 @@ class GpuKernels {
   // rows by expert --------------------------------------------------------------------------------------------------
 
   static constexpr std::int64_t most_experts = 8192;
-  /// experts [T, K] int64 below ends.numel(), stably sorted: source [T K] int64 gets the token of each sorted row, position [T, K]
-  /// int64 the row of each choice, ends [E] int32 the end row of each expert. E is at most most_experts.
-  virtual void sort_by_expert(const at::Tensor& experts, const at::Tensor& source, const at::Tensor& position,
-                              const at::Tensor& ends) const = 0;
+  /// experts [T, K] int64 below ends.numel(), stably sorted: pair [T K] int64 gets the choice of each sorted row, counted through
+  /// [T, K], source [T K] int64 its token, position [T, K] int64 the row of each choice, ends [E] int32 the end row of each expert.
+  /// E is at most most_experts.
+  virtual void sort_by_expert(const at::Tensor& experts, const at::Tensor& pair, const at::Tensor& source,
+                              const at::Tensor& position, const at::Tensor& ends) const = 0;
   /// to [R, D] = from[source[r]]; any type, rows of whole 16-byte units.
   virtual void gather_rows(const at::Tensor& from, const at::Tensor& source, const at::Tensor& to) const = 0;
   /// to [T, D] = the sum over k of from[position[t, k]], in that order, plus `addend` [T, D] when defined; rounded once.
   virtual void sum_choices(const at::Tensor& from, const at::Tensor& position, const at::Tensor& addend,
                            const at::Tensor& to) const = 0;
-  /// y [R, F] = silu(x[:, :F]) * x[:, F:] * weights [R, 1] fp32 (undefined: 1); any type, F * element size a multiple of 16.
-  virtual void swiglu(const at::Tensor& x, const at::Tensor& weights, const at::Tensor& y) const = 0;
-  /// dx [R, 2F]; y, when defined, gets the forward pass's result again; dweights [R, 1] fp32, when defined, its gradient.
-  virtual void swiglu_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weights,
-                               const at::Tensor& dx, const at::Tensor& y, const at::Tensor& dweights) const = 0;
+  /// The weights of rows, R fp32 numbers of any shape: row r has number pair[r], a permutation. Both undefined: every weight is 1.
+  struct RowWeights {
+    at::Tensor weights, pair;
+  };
+  /// y [R, F] = silu(x[:, :F]) * x[:, F:] * weight; any type, F * element size a multiple of 16.
+  virtual void swiglu(const at::Tensor& x, const RowWeights& in, const at::Tensor& y) const = 0;
+  /// dx [R, 2F]; y, when defined, gets the forward pass's result again; dweights, when defined, is the weights' gradient, in
+  /// their order.
+  virtual void swiglu_backward(const at::Tensor& dy, const at::Tensor& x, const RowWeights& in, const at::Tensor& dx,
+                               const at::Tensor& y, const at::Tensor& dweights) const = 0;
 
   // cross_entropy ---------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/randn_like.h>
+#include <ATen/ops/randperm.h>
 #include <ATen/ops/zeros.h>
 
 #include <CLI/CLI.hpp>
@@ -98,9 +99,9 @@ class Bench {
     // Distinct choices, as a router makes them.
     const at::Tensor choices =
         at::rand({tokens, experts}, of(at::kFloat)).argsort(std::int64_t{1}).narrow(1, 0, top_k).contiguous();
-    const at::Tensor source = at::empty({rows}, of(at::kLong)), position = at::empty({tokens, top_k}, of(at::kLong)),
-                     ends = at::empty({experts}, of(at::kInt));
-    k_.sort_by_expert(choices, source, position, ends);
+    const at::Tensor pair = at::empty({rows}, of(at::kLong)), source = at::empty_like(pair),
+                     position = at::empty({tokens, top_k}, of(at::kLong)), ends = at::empty({experts}, of(at::kInt));
+    k_.sort_by_expert(choices, pair, source, position, ends);
     const double bytes = count({rows, width}) * bf16;
     measure("permute", 2 * bytes, [&, this]() -> Body {
       const at::Tensor x = values({tokens, width}), y = at::empty({rows, width}, x.options());
@@ -115,15 +116,15 @@ class Bench {
   void swiglu() {
     const double bytes = count({rows, hidden}) * bf16;
     measure("swiglu", 3 * bytes, [this]() -> Body {
-      const at::Tensor x = values({rows, 2 * hidden}), weights = at::rand({rows, 1}, of(at::kFloat)),
-                       y = at::empty({rows, hidden}, x.options());
-      return [=, this] { k_.swiglu(x, weights, y); };
+      const at::Tensor x = values({rows, 2 * hidden}), weights = at::rand({rows}, of(at::kFloat)),
+                       pair = at::randperm(rows, of(at::kLong)), y = at::empty({rows, hidden}, x.options());
+      return [=, this] { k_.swiglu(x, {weights, pair}, y); };
     });
     measure("swiglu_backward", 6 * bytes, [this]() -> Body {
       const at::Tensor x = values({rows, 2 * hidden}), dx = at::empty_like(x), dy = values({rows, hidden}),
-                       y = at::empty_like(dy), weights = at::rand({rows, 1}, of(at::kFloat)),
-                       dweights = at::empty_like(weights);
-      return [=, this] { k_.swiglu_backward(dy, x, weights, dx, y, dweights); };
+                       y = at::empty_like(dy), weights = at::rand({rows}, of(at::kFloat)),
+                       pair = at::randperm(rows, of(at::kLong)), dweights = at::empty_like(weights);
+      return [=, this] { k_.swiglu_backward(dy, x, {weights, pair}, dx, y, dweights); };
     });
   }
 

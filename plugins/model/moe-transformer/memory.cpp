@@ -111,7 +111,8 @@ class Counter {
     // And the router's input, in the accumulation type where its product is of that type (ops::wide_linear).
     part.kept = norm() + (request_.compute == at::kBFloat16 ? hidden(own_) : own_ * c_.width * wide_);
     part.kept += routing();
-    part.kept += rows * 2 * index * (ranks > 1 ? 2 : 1); // order of the rows and its inverse, here and where they go
+    // Pair and token of each row, and the row of each pair; the last two where rows are sent, too.
+    part.kept += rows * index * (ranks > 1 ? 5 : 3);
     part.kept += hidden(rows) + 2 * unit_rows + rows * wide_; // SwiGLU's result is computed again
     if (c_.shared_experts > 0)
       part.kept += hidden(all_) + swiglu_kept(all_, c_.shared_experts * c_.expert_width / ranks_);

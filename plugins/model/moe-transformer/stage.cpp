@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <c10/core/Device.h>
 
@@ -32,9 +33,9 @@ at::Device device_of(const Device& device) {
                                            : at::Device(at::kCPU);
 }
 
-at::Tensor plus(const at::Tensor& total, const at::Tensor& term) {
-  if (!term.defined()) return total;
-  return total.defined() ? total.add(term) : term;
+/// In one launch, where a sum for each layer would be as many.
+at::Tensor sum(const std::vector<at::Tensor>& terms) {
+  return terms.size() == 1 ? terms.front() : at::stack(terms).sum();
 }
 
 Group* group_of(const StageRequest& request, MeshDim dim) {
@@ -107,7 +108,7 @@ StageOutput MoeStage::forward(const StageInput& input) {
   if (any_local) context.local = ops::make_attention_mask(like, batch.segment_ids, config_.hierarchy.window);
   if (any_whole) context.whole = ops::make_attention_mask(like, batch.segment_ids, 0);
 
-  at::Tensor balance_loss, z_loss;
+  std::vector<at::Tensor> balance_losses, z_losses; // of the layers
   for (const LayerSlots& slots : layout_.layers) {
     LayerResult result;
     if (request_.recompute == Recompute::layer && at::GradMode::is_enabled()) {
@@ -127,8 +128,8 @@ StageOutput MoeStage::forward(const StageInput& input) {
       result = run_layer(slots, context, x, false);
     }
     x = result.x;
-    balance_loss = plus(balance_loss, result.balance_loss);
-    z_loss = plus(z_loss, result.z_loss);
+    if (result.balance_loss.defined()) balance_losses.push_back(result.balance_loss);
+    if (result.z_loss.defined()) z_losses.push_back(result.z_loss);
   }
 
   StageOutput output;
@@ -137,13 +138,13 @@ StageOutput MoeStage::forward(const StageInput& input) {
   } else {
     output.activations = x.view(activation_shape(context.sequences, context.length));
   }
-  if (balance_loss.defined()) {
+  if (!balance_losses.empty()) {
     // The mean over sequences, or over micro-batches weighted by their sequences, or over tokens.
-    output.local_losses.push_back({"load_balance", balance_loss, config_.router.balance_loss,
+    output.local_losses.push_back({"load_balance", sum(balance_losses), config_.router.balance_loss,
                                    config_.keeps_load() ? Normaliser::loss_tokens : Normaliser::sequences});
   }
-  if (z_loss.defined())
-    output.local_losses.push_back({"router_z", z_loss, config_.router.z_loss, Normaliser::loss_tokens});
+  if (!z_losses.empty())
+    output.local_losses.push_back({"router_z", sum(z_losses), config_.router.z_loss, Normaliser::loss_tokens});
   return output;
 }
 

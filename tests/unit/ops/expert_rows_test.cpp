@@ -3,6 +3,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/randperm.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -62,6 +63,7 @@ TEST_P(SortByExpert, IsStable) {
     ++ends[static_cast<std::size_t>(expert[order[r]])];
   }
   std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  EXPECT_TRUE(rows.pair.cpu().equal(at::tensor(order, at::kLong)));
   EXPECT_TRUE(rows.source.cpu().equal(at::tensor(source, at::kLong)));
   EXPECT_TRUE(rows.position.cpu().equal(at::tensor(position, at::kLong).view({tokens, choices})));
   EXPECT_TRUE(rows.ends.cpu().equal(at::tensor(ends, at::kInt)));
@@ -167,7 +169,13 @@ TEST_P(ExpertKernels, SwigluIsRoundedOnceForwardAndBackward) {
     x.select(0, 4).narrow(0, 0, width).fill_(200);
     const at::Tensor dy = random_tensor({rows, width}, "dy").to(GetParam());
     for (const bool weighted : {true, false}) {
-      const at::Tensor weights = weighted ? random_tensor({rows, 1}, "weights", at::kFloat) : at::Tensor{};
+      ops::GpuKernels::RowWeights in;
+      at::Tensor weights; // in the order of the rows
+      if (weighted) {
+        in.weights = random_tensor({rows}, "weights", at::kFloat);
+        in.pair = at::randperm(rows, in.weights.options().dtype(at::kLong));
+        weights = in.weights.index_select(0, in.pair).unsqueeze(1);
+      }
       const at::Tensor gate = x.narrow(1, 0, width).to(at::kDouble), up = x.narrow(1, width, width).to(at::kDouble);
       const at::Tensor s = at::sigmoid(gate), silu = gate * s, d = dy.to(at::kDouble);
       const at::Tensor weight = weighted ? weights.to(at::kDouble) : at::full({rows, 1}, 1.0, gate.options());
@@ -175,19 +183,20 @@ TEST_P(ExpertKernels, SwigluIsRoundedOnceForwardAndBackward) {
       const at::Tensor dgate = d * weight * up * s * (gate * (1 - s) + 1), terms = d * silu * up;
 
       const at::Tensor y = poisoned(rows, width);
-      ops::gpu_kernels()->swiglu(x, weights, inner(y));
+      ops::gpu_kernels()->swiglu(x, in, inner(y));
       expect_rounded_once(inner(y), expected, "y");
       expect_untouched_around(y);
 
       const at::Tensor dx = poisoned(rows, 2 * width), again = poisoned(rows, width),
                        dw = poisoned(rows, 1, at::kFloat);
-      ops::gpu_kernels()->swiglu_backward(dy, x, weights, inner(dx), weighted ? inner(again) : at::Tensor{},
+      ops::gpu_kernels()->swiglu_backward(dy, x, in, inner(dx), weighted ? inner(again) : at::Tensor{},
                                           weighted ? inner(dw) : at::Tensor{});
       expect_rounded_once(inner(dx), at::cat({dgate, dup}, 1), "dx");
       expect_untouched_around(dx);
       if (!weighted) continue;
       EXPECT_TRUE(inner(again).equal(inner(y))) << "the backward pass computes another result than the forward pass";
-      const at::Tensor off = (inner(dw) - terms.sum(1, true)).abs() - terms.abs().sum(1, true) * 4e-6;
+      const at::Tensor by_row = inner(dw).index_select(0, in.pair);
+      const at::Tensor off = (by_row - terms.sum(1, true)).abs() - terms.abs().sum(1, true) * 4e-6;
       EXPECT_LE(off.max().item<double>(), 1e-37) << "weights' gradient"; // below that fp32 has no numbers
       for (const at::Tensor& out : {again, dw}) expect_untouched_around(out);
     }
