@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,32 @@
 namespace conclave {
 namespace {
 
+// `web 50 %, code 50 %`, in the order of the domains.
+std::string shares_text(const Experiment& experiment, const std::map<std::string, double>& shares) {
+  std::string text;
+  double total = 0;
+  for (const auto& [name, share] : shares) total += share;
+  for (const DomainSection& domain : experiment.data.domains) {
+    char share[32];
+    std::snprintf(share, sizeof share, " %.3g %%", 100 * shares.at(domain.name) / total);
+    text += (text.empty() ? "" : ", ") + domain.name + share;
+  }
+  return text;
+}
+
+// A line for each stage of the curriculum: what it changes, and for how many steps.
+void print_curriculum(const Experiment& experiment) {
+  const auto& stages = experiment.data.curriculum;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const std::int64_t steps = experiment.train.steps, from = stages[i].from.resolve(steps);
+    const std::int64_t end = i + 1 < stages.size() ? stages[i + 1].from.resolve(steps) : steps;
+    const std::int64_t length = stages[i].length ? *stages[i].length : experiment.data.length.max;
+    std::printf("  from step %" PRId64 ", for %" PRId64 " steps: up to %" PRId64 " tokens; %s\n", from,
+                std::max<std::int64_t>(end - from, 0), length,
+                stages[i].shares.empty() ? "shares as above" : shares_text(experiment, stages[i].shares).c_str());
+  }
+}
+
 // `4096 sequences of up to 2048 tokens`, and what the run amounts to.
 void print_summary(const std::string& file, const Experiment& experiment) {
   const std::int64_t steps = experiment.train.steps, batch = experiment.train.batch,
@@ -24,16 +51,17 @@ void print_summary(const std::string& file, const Experiment& experiment) {
   std::printf("  %" PRId64 " steps of %" PRId64 " sequences of up to %" PRId64
               " tokens: up to %.4g tokens a step, %.4g in all\n",
               steps, batch, length, step_tokens, step_tokens * static_cast<double>(steps));
-  std::string domains;
-  double total = 0;
-  for (const DomainSection& domain : experiment.data.domains) total += domain.share;
-  for (const DomainSection& domain : experiment.data.domains) {
-    char share[32];
-    std::snprintf(share, sizeof share, " %.3g %%", 100 * domain.share / total);
-    domains += (domains.empty() ? "" : ", ") + domain.name + share;
-  }
+  std::map<std::string, double> given;
+  for (const DomainSection& domain : experiment.data.domains) given[domain.name] = domain.share;
+  const MixtureRule rule = experiment.data.weights.rule;
+  const std::string domains =
+      rule == MixtureRule::given
+          ? shares_text(experiment, given)
+          : std::to_string(experiment.data.domains.size()) + " domains, shares by their sizes as " +
+                (rule == MixtureRule::unimax ? "unimax" : "temperature") + " says: known when data is prepared";
   std::printf("  %s; %s; %s; %s\n", domains.c_str(), experiment.model.id.c_str(), experiment.optimizer.id.c_str(),
               experiment.scheduler.id.c_str());
+  print_curriculum(experiment);
 }
 
 // One line for each rank of the pipeline, what a GPU there needs by part, and what the whole run needs of storage.

@@ -93,6 +93,7 @@ int run_command_line(int argc, char** argv) {
   add_plugins_verb(app, context);
   add_new_plugin_verb(app, context);
   add_prepare_verb(app, context);
+  add_data_verb(app, context);
   add_export_verb(app, context);
   add_verify_verb(app, context);
   add_profile_verb(app, context);
@@ -100,6 +101,7 @@ int run_command_line(int argc, char** argv) {
   add_sweep_verb(app, context);
   add_doctor_verb(app, context);
   add_top_verb(app, context);
+  add_plan_verb(app, context);
   if (const auto error = unknown_verb(app, argc, argv)) return report(*error);
   try {
     app.parse(argc, argv);

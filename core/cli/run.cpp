@@ -1,4 +1,4 @@
-// conclave run: one experiment from text to checkpoint. conclave prepare: the data half of it.
+// conclave run: one experiment from text to checkpoint.
 
 #include <charconv>
 #include <chrono>
@@ -65,15 +65,13 @@ void execute(const std::shared_ptr<RunArguments>& arguments, CliContext& context
   Diagnostics assembled;
   // A layout that does not fit the ranks is the launch's fault as much as the experiment's: exit 3.
   const std::int64_t ranks = arguments->ranks > 0 ? arguments->ranks : launched.ok() ? launched->world_size : 1;
-  if (!request.prepare_only) {
-    const auto sizes = layout_for(*experiment, ranks);
-    const Status folds = sizes.ok() ? resolve_mesh(*sizes, ranks, 0).status() : sizes.status();
-    if (!folds.ok()) {
-      context.exit_code = report(folds.error());
-      return;
-    }
+  const auto sizes = layout_for(*experiment, ranks);
+  const Status folds = sizes.ok() ? resolve_mesh(*sizes, ranks, 0).status() : sizes.status();
+  if (!folds.ok()) {
+    context.exit_code = report(folds.error());
+    return;
   }
-  check_assembled(*experiment, assembled, request.prepare_only ? 0 : ranks);
+  check_assembled(*experiment, assembled, ranks);
   if (assembled.has_errors()) {
     context.exit_code = report(assembled);
     return;
@@ -127,20 +125,6 @@ void add_run_verb(CLI::App& app, CliContext& context) {
   verb->callback([arguments, resume, trace, &context] {
     arguments->request.resume = resume->count() > 0;
     arguments->request.trace = trace->count() > 0;
-    execute(arguments, context);
-  });
-}
-
-void add_prepare_verb(CLI::App& app, CliContext& context) {
-  auto arguments = std::make_shared<RunArguments>();
-  CLI::App* verb = app.add_subcommand("prepare", "Prepare an experiment's data and stop");
-  verb->add_option("file", arguments->file, "The experiment's YAML")->required();
-  verb->add_option("--set", arguments->overrides, "Override one value: a.b.c=value; repeatable")
-      ->take_all()
-      ->expected(1);
-  verb->add_flag("--quiet", arguments->request.quiet, "Only warnings and errors on the console");
-  verb->callback([arguments, &context] {
-    arguments->request.prepare_only = true;
     execute(arguments, context);
   });
 }

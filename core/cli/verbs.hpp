@@ -1,4 +1,4 @@
-// The verbs of the command line: one function each that adds it to the parser, in a file of its own (run.cpp has prepare, too).
+// The verbs of the command line: one function each that adds it to the parser, in a file of its own.
 //
 // A verb's callback does its work, prints to stdout (results) and stderr (problems), and sets context.exit_code. It does
 // not call exit(): main() tears down in order.
@@ -32,6 +32,7 @@ void add_schema_verb(CLI::App& app, CliContext& context);
 void add_plugins_verb(CLI::App& app, CliContext& context);
 void add_new_plugin_verb(CLI::App& app, CliContext& context);
 void add_prepare_verb(CLI::App& app, CliContext& context);
+void add_data_verb(CLI::App& app, CliContext& context);
 void add_export_verb(CLI::App& app, CliContext& context);
 void add_verify_verb(CLI::App& app, CliContext& context);
 void add_profile_verb(CLI::App& app, CliContext& context);
@@ -39,6 +40,7 @@ void add_compare_verb(CLI::App& app, CliContext& context);
 void add_sweep_verb(CLI::App& app, CliContext& context);
 void add_doctor_verb(CLI::App& app, CliContext& context);
 void add_top_verb(CLI::App& app, CliContext& context);
+void add_plan_verb(CLI::App& app, CliContext& context);
 
 /// Prints a diagnostics list to stderr; returns the exit code of its errors, 0 without any.
 int report(const Diagnostics& diagnostics);

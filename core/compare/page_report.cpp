@@ -10,8 +10,9 @@
 #include <cstring>
 
 #include "compare/json_report.hpp"
-#include "compare/page_assets.hpp"
+#include "compare/page_parts.hpp"
 #include "compare/report.hpp"
+#include "page/page.hpp"
 
 namespace conclave::compare {
 namespace {
@@ -98,22 +99,9 @@ Json evaluations(const Run& run) {
   return {{"step", steps}, {"nll", nll}, {"bits_per_byte", bits}, {"domains", domains}};
 }
 
-/// JSON inside of a script element: nothing in it may end the element.
-std::string embeddable(const Json& json) {
-  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  std::string out;
-  for (const char c : text) out += c == '<' ? std::string("\\u003c") : std::string(1, c);
-  return out;
-}
-
-std::string replaced(std::string text, const std::string& mark, const std::string& by) {
-  const std::size_t at = text.find(mark);
-  return at == std::string::npos ? text : text.replace(at, mark.size(), by);
-}
-
 } // namespace
 
-bool has_page() { return !page_assets().library.empty(); }
+bool has_page() { return page::has_library(); }
 
 std::string to_html(const Comparison& comparison) {
   struct Metric {
@@ -149,14 +137,7 @@ std::string to_html(const Comparison& comparison) {
     blocks +=
         std::string("<script type=\"text/plain\" id=\"curves-") + metric.key + "\">" + base64(bytes) + "</script>\n";
   }
-  const PageAssets assets = page_assets();
-  std::string page(assets.html);
-  page = replaced(std::move(page), "/*LIBRARY_STYLE*/", std::string(assets.library_style));
-  page = replaced(std::move(page), "/*STYLE*/", std::string(assets.style));
-  page = replaced(std::move(page), "/*LIBRARY*/", std::string(assets.library));
-  page = replaced(std::move(page), "/*SCRIPT*/", std::string(assets.script));
-  page = replaced(std::move(page), "/*DATA*/", embeddable(json));
-  return replaced(std::move(page), "<!--CURVES-->", blocks);
+  return page::replaced(page::make(page_parts(), json), "<!--CURVES-->", blocks);
 }
 
 } // namespace conclave::compare

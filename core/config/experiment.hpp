@@ -47,7 +47,28 @@ struct DomainSection {
 
 enum class TooLong { drop, split, truncate };
 enum class BatchingMode { pack, bucket };
+enum class Packing { concat, best_fit };
+enum class MixtureRule { given, temperature, unimax };
 enum class InvalidUtf8 { replace, drop };
+
+struct WeightsSection {
+  MixtureRule rule = MixtureRule::given;
+  double alpha = 0.3; ///< temperature
+  double passes = 4;  ///< unimax
+};
+
+/// A stage of the run; what it leaves out is as without a curriculum.
+struct CurriculumSection {
+  StepsOrFraction from;
+  std::map<std::string, double> shares; ///< by domain
+  std::optional<Count> length;
+};
+
+struct FillInMiddleSection {
+  Fraction rate = 0, spm = 0;
+  std::string prefix, suffix, middle; ///< tokens as they are written
+  std::vector<std::string> domains;   ///< empty: all
+};
 
 struct DataSection {
   std::vector<DomainSection> domains; ///< in the order written
@@ -59,16 +80,21 @@ struct DataSection {
   } length;
   struct Batching {
     BatchingMode mode = BatchingMode::pack;
-    bool document_attention = false; ///< pack: attention and positions restart at each document
-    Count bucket_step = 128;         ///< bucket: padded lengths are multiples of this, up to length.max
-    bool drop_last = true;           ///< nothing else is accepted: every batch is full
+    Packing packing = Packing::concat; ///< pack
+    bool document_attention = false;   ///< pack: attention and positions restart at each document
+    Count bucket_step = 128;           ///< bucket: padded lengths are multiples of this, up to length.max
+    bool drop_last = true;             ///< nothing else is accepted: every batch is full
   } batching;
+  WeightsSection weights;
+  std::vector<CurriculumSection> curriculum;
+  FillInMiddleSection fill_in_middle;
   Fraction held_out = 0.01; ///< of the documents, by hash, after dedup
   Bytes tokenizer_sample =
       20'000'000; ///< text that a tokenizer trained in the run sees, spread over the domains by share
   InvalidUtf8 invalid_utf8 = InvalidUtf8::replace;
-  Path cache;      ///< default: $XDG_CACHE_HOME/conclave/data
-  int workers = 0; ///< 0 = all cores
+  Path cache;                           ///< default: $XDG_CACHE_HOME/conclave/data
+  int workers = 0;                      ///< 0 = all cores
+  Bytes memory = std::int64_t{1} << 30; ///< for what is sorted at once
 };
 
 enum class Compute { fp32, bf16, fp16, fp64 };

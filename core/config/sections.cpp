@@ -3,6 +3,7 @@
 #include "config/sections.hpp"
 
 #include "config/keys.hpp"
+#include "config/mixing_sections.hpp"
 
 namespace conclave {
 namespace {
@@ -100,6 +101,10 @@ OptionTable batching_table() {
   return OptionTableBuilder<Batching>()
       .choice("mode", &Batching::mode, {{"pack", BatchingMode::pack}, {"bucket", BatchingMode::bucket}})
       .doc("pack: documents fill sequences of length.max; bucket: sequences of like length, padded.")
+      .choice("packing", &Batching::packing, {{"concat", Packing::concat}, {"best_fit", Packing::best_fit}})
+      .doc(
+          "With pack. concat: one text after another, cut where a sequence ends; nothing is padded. best_fit: whole "
+          "documents side by side where they fit best, and a little padding. Held-out text is always cut.")
       .opt("document_attention", &Batching::document_attention)
       .doc("With pack: attention and positions start again at each document.")
       .opt("bucket_step", &Batching::bucket_step)
@@ -114,6 +119,9 @@ OptionTable batching_table() {
                        "remove it, or write drop_last: true");
         if (batching.mode == BatchingMode::bucket && batching.document_attention)
           report.warning("document_attention", "has no effect with mode bucket, where a sequence is one document",
+                         "remove it, or write mode: pack");
+        if (batching.mode == BatchingMode::bucket && batching.packing == Packing::best_fit)
+          report.warning("packing", "has no effect with mode bucket, where a sequence is one document",
                          "remove it, or write mode: pack");
       })
       .build();
@@ -135,6 +143,11 @@ OptionTable data_table() {
       .doc("The gate on a document's length.")
       .group("batching", &DataSection::batching, batching_table())
       .doc("How documents become batches.")
+      .group("weights", &DataSection::weights, weights_table())
+      .doc("The rule that gives domains their shares.")
+      .custom(curriculum_spec())
+      .group("fill_in_middle", &DataSection::fill_in_middle, fill_in_middle_table())
+      .doc("Training documents rearranged so that a model learns to write what stands between two texts.")
       .opt("held_out", &DataSection::held_out)
       .range(0, 0.5)
       .doc("Share of the documents kept for evaluation, chosen by hash after deduplication.")
@@ -151,6 +164,10 @@ OptionTable data_table() {
       .range(0, 4096)
       .affects(Affects::speed)
       .doc("Threads that prepare data; 0: all cores.")
+      .opt("memory", &DataSection::memory)
+      .at_least(16 << 20)
+      .affects(Affects::speed)
+      .doc("Memory in which deduplication sorts; what is more is sorted on disk, in the cache's folder.")
       .build();
 }
 

@@ -11,6 +11,7 @@
 
 #include "conclave/tokenizer.hpp"
 #include "data/stages.hpp"
+#include "data/units.hpp"
 
 namespace conclave::data {
 
@@ -24,8 +25,9 @@ struct CorpusParts {
   std::int32_t vocabulary_size = 0;
   std::string tokenizer_state;
 };
-/// Links the parts into the stage's folder and commits it with the report among its facts.
-Status write_corpus(Stage& stage, const PrepareRequest& request, const CorpusParts& parts, const PrepareReport& report);
+/// Links the parts into the folder; the report is among the facts.
+Result<StageOutput> write_corpus(const std::filesystem::path& directory, const PrepareRequest& request,
+                                 const CorpusParts& parts, const PrepareReport& report);
 
 /// The report that write_corpus() kept.
 PrepareReport corpus_report(const nlohmann::json& facts);

@@ -1,31 +1,37 @@
-// find_duplicates(): the host's half of a DedupFilter. It collects (key, document) pairs of all documents still alive,
-// sorts them, and lets the filter resolve each group that shares a key.
+// find_duplicates(): the host's half of a DedupFilter. It collects the keys of all documents still alive, sorts them, joins
+// documents that are the same under a key, and names all but the first document of each cluster.
 //
-// What this is not: the measure of likeness; that is the filter's. The sort is in memory: 16 bytes a pair, and more than
-// max_dedup_pairs (2^31, 32 GiB) are refused; a sort on disk is for corpora beyond that.
+// What this is not: the measure of likeness; that is the filter's.
 //
-// Threading: keys are computed on the context's workers; resolve() is called on the calling thread, group by group in
-// ascending order of (domain when domains never meet, key).
+// Memory: request.memory for sorting (external_sort.hpp), and one bit for each document; what does not fit is sorted in files
+// of `scratch`. The answer is the same for any memory and any number of workers.
+//
+// Threading: keys are computed on the context's workers; same() is called on the calling thread.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "data/report.hpp"
 #include "data/stages.hpp"
 
 namespace conclave::data {
 
-inline constexpr std::size_t max_dedup_pairs = std::size_t{1} << 31;
+/// A bit for each document: [domain][ordinal within the domain].
+using DocumentSet = std::vector<std::vector<bool>>;
 
 struct Duplicates {
   std::string reason;
-  std::vector<std::vector<bool>> drop; ///< [domain][position in alive[domain]]
+  DocumentSet drop;
+  DedupSummary summary; ///< large groups: clusters.hpp
 };
 
-/// alive[domain]: ordinals within the domain, ascending. Document order over the whole corpus is (domain, ordinal).
+/// columns[domain] and alive[domain] of domains that the filter does not see are not read.
 Result<Duplicates> find_duplicates(const StageContext& context, const FilterStage& filter,
-                                   const FilterInstances& instances, const std::vector<ColumnStore>& columns,
-                                   const std::vector<std::vector<std::uint64_t>>& alive);
+                                   const FilterInstances& instances, const std::vector<ReadDomain>& domains,
+                                   const std::vector<ColumnStore>& columns, const DocumentSet& alive,
+                                   const std::filesystem::path& scratch);
 
 } // namespace conclave::data

@@ -11,7 +11,7 @@
 namespace conclave::data {
 namespace {
 
-constexpr std::int64_t max_total = 65536;
+constexpr std::int64_t max_exact_total = 65'536, rounded_total = 1 << 20;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -32,28 +32,32 @@ struct Seat {
 
 } // namespace
 
-std::vector<std::int64_t> integer_shares(const std::vector<double>& shares) {
+std::vector<std::int64_t> integer_shares(const std::vector<double>& shares, std::int64_t batch) {
   std::vector<std::int64_t> parts(shares.size());
-  for (std::int64_t total = static_cast<std::int64_t>(shares.size()); total <= max_total; ++total) {
+  for (std::int64_t total = 1; total <= max_exact_total; ++total) {
     bool fits = true;
     for (std::size_t d = 0; d < shares.size() && fits; ++d) {
       const double exact = shares[d] * static_cast<double>(total);
       parts[d] = std::llround(exact);
-      fits = parts[d] >= 1 && std::abs(exact - static_cast<double>(parts[d])) < 1e-9 * static_cast<double>(total);
+      fits = (parts[d] >= 1 || shares[d] == 0) &&
+             std::abs(exact - static_cast<double>(parts[d])) < 1e-9 * static_cast<double>(total);
     }
     if (fits && std::accumulate(parts.begin(), parts.end(), std::int64_t{0}) == total) return parts;
   }
+  const std::int64_t total = ceil_div(rounded_total, batch) * batch;
   std::vector<std::pair<double, std::size_t>> remainders;
-  std::int64_t left = max_total;
+  std::int64_t left = total;
   for (std::size_t d = 0; d < shares.size(); ++d) {
-    const double exact = shares[d] * static_cast<double>(max_total);
-    parts[d] = std::max<std::int64_t>(1, static_cast<std::int64_t>(exact));
+    const double exact = shares[d] * static_cast<double>(total);
+    parts[d] = std::max<std::int64_t>(shares[d] > 0 ? 1 : 0, static_cast<std::int64_t>(exact));
     left -= parts[d];
-    remainders.emplace_back(static_cast<double>(parts[d]) - exact, d); // ascending: largest remainder first
+    if (shares[d] > 0)
+      remainders.emplace_back(static_cast<double>(parts[d]) - exact, d); // ascending: largest remainder first
   }
   std::sort(remainders.begin(), remainders.end());
   for (std::size_t i = 0; left > 0; i = (i + 1) % remainders.size(), --left) ++parts[remainders[i].second];
-  return parts; // tiny shares raised to one part may make the total exceed 65536 by as many: proportions still hold
+  *std::max_element(parts.begin(), parts.end()) += left; // negative where tiny shares were raised to one part
+  return parts;
 }
 
 DomainSchedule::DomainSchedule(std::vector<std::int64_t> parts, std::int64_t batch)

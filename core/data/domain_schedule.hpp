@@ -15,13 +15,14 @@
 
 namespace conclave::data {
 
-/// Shares as integers with the same proportions: the smallest total up to 65536 that meets every share to 1e-9, else
-/// 65536 parts by largest remainder, each domain at least 1. Shares are positive and sum to 1.
-std::vector<std::int64_t> integer_shares(const std::vector<double>& shares);
+/// Shares as integers with the same proportions: the smallest total up to 65,536 that meets every share to 1e-9. Else about
+/// a million parts by largest remainder, at least one for each share above 0; their number is a multiple of `batch`, which
+/// keeps the schedule's period short. Shares are not negative and sum to 1.
+std::vector<std::int64_t> integer_shares(const std::vector<double>& shares, std::int64_t batch);
 
 class DomainSchedule {
  public:
-  /// parts: positive integers; batch >= 1 sequences.
+  /// parts: integers >= 0, not all 0; batch >= 1 sequences.
   DomainSchedule(std::vector<std::int64_t> parts, std::int64_t batch);
 
   /// Sequences of `domain` in batch `index`.

@@ -18,11 +18,14 @@ std::uint64_t mix(std::uint64_t x) noexcept {
 
 Permutation::Permutation(std::uint64_t size, const RandomStream& stream, std::uint64_t number) noexcept
     : size_(size), half_bits_(size <= 1 ? 0 : (std::bit_width(size - 1) + 1) / 2) {
-  for (std::size_t r = 0; r < keys_.size(); ++r) keys_[r] = stream.bits(number * rounds + r);
+  constexpr std::uint64_t draws = rounds + 1;
+  for (std::size_t r = 0; r < keys_.size(); ++r) keys_[r] = stream.bits(number * draws + r);
+  swap_ = (stream.bits(number * draws + rounds) & 1) != 0;
 }
 
 std::uint64_t Permutation::operator()(std::uint64_t index) const noexcept {
   if (half_bits_ == 0) return index;
+  if (swap_ && index < 2) index ^= 1;
   const std::uint64_t mask = (std::uint64_t{1} << half_bits_) - 1;
   do {
     std::uint64_t left = index >> half_bits_, right = index & mask;

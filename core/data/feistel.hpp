@@ -15,7 +15,8 @@ namespace conclave::data {
 
 class Permutation {
  public:
-  static constexpr int rounds = 6;
+  /// Fewer show in the orders of ten samples and less; for many samples six would do.
+  static constexpr int rounds = 10;
 
   /// size >= 1. Permutations with different `number` of one stream are independent for practical purposes.
   Permutation(std::uint64_t size, const RandomStream& stream, std::uint64_t number) noexcept;
@@ -27,6 +28,7 @@ class Permutation {
   std::uint64_t size_;
   int half_bits_; ///< the network permutes [0, 2^(2 * half_bits)), less than four times size
   std::array<std::uint64_t, rounds> keys_;
+  bool swap_; ///< the first two: the network alone makes even permutations only, as seen over its whole range
 };
 
 } // namespace conclave::data

@@ -13,8 +13,8 @@
 
 namespace conclave::data {
 
-Result<FileEntry> finish_entry(FileWriter& writer) {
-  CONCLAVE_ASSIGN(FileDigest digest, writer.finish());
+Result<FileEntry> finish_entry(FileWriter& writer, Sync sync) {
+  CONCLAVE_ASSIGN(FileDigest digest, writer.finish(Pages::keep, sync));
   return FileEntry{writer.path().filename().string(), static_cast<std::uint64_t>(digest.bytes),
                    std::move(digest.xxh3_128)};
 }
@@ -56,9 +56,7 @@ Status link_or_copy(const std::filesystem::path& from, const std::filesystem::pa
   error.clear();
   std::filesystem::copy_file(from, to, std::filesystem::copy_options::overwrite_existing, error);
   if (error) return file_error(to, "copy " + from.string(), error.value());
-  const FileHandle copy(::open(to.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!copy || ::fsync(copy.get()) != 0) return file_error(to, "write to disk", errno);
-  return {};
+  return sync_file(to);
 }
 
 } // namespace conclave::data

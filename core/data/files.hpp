@@ -26,7 +26,7 @@ struct FileEntry {
 };
 
 /// Finishes the writer; its pages stay in memory, because the next stage maps the file.
-Result<FileEntry> finish_entry(FileWriter& writer);
+Result<FileEntry> finish_entry(FileWriter& writer, Sync sync = Sync::now);
 
 /// A whole file, mapped read-only. An empty file maps to an empty span.
 class MappedFile {

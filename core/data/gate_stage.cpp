@@ -1,21 +1,19 @@
 // gate: the length limits in tokens, the held-out split, and the end token after each document.
 //
-// Limits count the text's own tokens, without the end token. A document shorter than min_tokens is dropped. One longer
-// than max_tokens is dropped, cut at max_tokens, or split into pieces of max_tokens (a last piece below min_tokens is
-// cut off). Pieces are documents of the store; the end token follows where the text really ends. What was cut off is
+// What becomes of a document is GateRule's to say. The end token follows where the text really ends. What was cut off is
 // counted as bytes under the reason "cut" with no document, so kept and dropped documents still add up.
 
 #include <algorithm>
-#include <limits>
+#include <atomic>
 
+#include "data/gate.hpp"
 #include "data/parallel.hpp"
 #include "data/stages.hpp"
+#include "data/units.hpp"
 #include "plugin/guard.hpp"
 
 namespace conclave::data {
 namespace {
-
-enum TooLong { drop = 0, split = 1, truncate = 2 };
 
 struct SplitWriter {
   FileWriter tokens, bounds; ///< bounds: u64 start of each document, and the end
@@ -36,71 +34,37 @@ template <class T>
 class Gate {
  public:
   Gate(const PrepareRequest& request, std::int32_t end_token, const ReadDomain& read,
-       std::span<const std::uint64_t> kept, const TokenisedDomain& tokenised)
+       std::span<const std::uint64_t> kept, const TokenisedDomain& tokenised, std::atomic<std::int64_t>& done)
       : request_(request),
         end_token_(end_token),
         read_(read),
         kept_(kept),
         ids_(tokenised.tokens.as<T>()),
-        lengths_(tokenised.lengths.as<std::uint32_t>()) {}
+        lengths_(tokenised.lengths.as<std::uint32_t>()),
+        done_(done) {}
 
   Status run(SplitWriter& train, SplitWriter& held_out) {
-    const Forced forced = forced_text();
+    const GateRule rule(request_, read_.texts, kept_, lengths_);
     std::size_t first = 0;
     for (std::size_t i = 0; i < kept_.size(); ++i) {
       const auto ids = ids_.subspan(first, lengths_[i]);
       first += lengths_[i];
+      done_.fetch_add(1, std::memory_order_relaxed);
       if (i % 4096 == 0 && request_.stop.stop_requested()) return stopped_error();
       const auto bytes = static_cast<std::int64_t>(read_.texts.bytes(kept_[i]));
-      if (const char* reason = refusal(ids.size())) {
+      if (const char* reason = rule.refusal(ids.size())) {
         tallies_[reason].add(bytes);
         continue;
       }
-      const std::uint64_t hash = read_.texts.hash(kept_[i]);
-      const bool held = is_held_out(hash, request_.held_out) != (forced.any && hash == forced.hash);
-      CONCLAVE_RETURN_IF_ERROR(add(ids, bytes, held ? held_out : train));
+      CONCLAVE_RETURN_IF_ERROR(add(rule, ids, bytes, rule.held_out(i) ? held_out : train));
     }
     return {};
   }
   [[nodiscard]] const Tallies& tallies() const { return tallies_; }
 
  private:
-  [[nodiscard]] const char* refusal(std::size_t length) const {
-    const auto tokens = static_cast<std::int64_t>(length);
-    if (tokens < std::max<std::int64_t>(request_.min_tokens, 1)) return "too-short";
-    if (tokens > request_.max_tokens && request_.too_long == TooLong::drop) return "too-long";
-    return nullptr;
-  }
-
-  struct Forced {
-    std::uint64_t hash = 0; ///< texts with this hash go to the other split than is_held_out() says
-    bool any = false;
-  };
-  /// A small domain may have no text below the split's threshold, or none above it. Its text with the smallest hash then
-  /// changes sides, so that every domain of two texts can be trained and evaluated; a single text is for training.
-  [[nodiscard]] Forced forced_text() const {
-    std::uint64_t smallest = std::numeric_limits<std::uint64_t>::max();
-    std::size_t texts = 0, held_out = 0;
-    for (std::size_t i = 0; i < kept_.size(); ++i) {
-      if (refusal(lengths_[i]) != nullptr) continue;
-      const std::uint64_t hash = read_.texts.hash(kept_[i]);
-      smallest = std::min(smallest, hash);
-      held_out += is_held_out(hash, request_.held_out);
-      ++texts;
-    }
-    const bool all = texts > 0 && held_out == texts;
-    const bool none = texts > 1 && held_out == 0 && request_.held_out > 0;
-    return {smallest, all || none};
-  }
-
-  Status add(std::span<const T> ids, std::int64_t bytes, SplitWriter& out) {
-    const auto limit = static_cast<std::size_t>(request_.max_tokens);
-    std::size_t used = ids.size();
-    if (used > limit && request_.too_long == TooLong::truncate) used = limit;
-    if (used > limit && request_.too_long == TooLong::split) {
-      const std::size_t rest = used % limit;
-      if (rest != 0 && static_cast<std::int64_t>(rest) < request_.min_tokens) used -= rest;
-    }
+  Status add(const GateRule& rule, std::span<const T> ids, std::int64_t bytes, SplitWriter& out) {
+    const std::size_t limit = rule.limit(), used = rule.stored(ids.size());
     for (std::size_t at = 0; at < used; at += limit) {
       const std::size_t end = std::min(used, at + limit);
       CONCLAVE_RETURN_IF_ERROR(out.tokens.write_values(ids.subspan(at, end - at)));
@@ -139,6 +103,7 @@ class Gate {
   std::span<const std::uint64_t> kept_;
   std::span<const T> ids_;
   std::span<const std::uint32_t> lengths_;
+  std::atomic<std::int64_t>& done_;
   Tallies tallies_{{"", {}}};
 };
 
@@ -147,25 +112,24 @@ nlohmann::json facts_of(const SplitWriter& writer) {
 }
 
 template <class T>
-Status make_gated(Stage& stage, Gate<T> gate, const std::string& domain) {
-  CONCLAVE_ASSIGN(SplitWriter train, create_split(stage.directory(), "train"));
-  CONCLAVE_ASSIGN(SplitWriter held_out, create_split(stage.directory(), "held_out"));
+Result<StageOutput> make_gated(Gate<T> gate, const std::filesystem::path& directory, Sync sync) {
+  CONCLAVE_ASSIGN(SplitWriter train, create_split(directory, "train"));
+  CONCLAVE_ASSIGN(SplitWriter held_out, create_split(directory, "held_out"));
   CONCLAVE_RETURN_IF_ERROR(gate.run(train, held_out));
-  std::vector<FileEntry> files;
+  StageOutput output;
   for (FileWriter* writer : {&train.tokens, &train.bounds, &held_out.tokens, &held_out.bounds}) {
-    CONCLAVE_ASSIGN(FileEntry entry, finish_entry(*writer));
-    files.push_back(std::move(entry));
+    CONCLAVE_ASSIGN(FileEntry entry, finish_entry(*writer, sync));
+    output.files.push_back(std::move(entry));
   }
-  return stage.commit(std::move(files), {{"domain", domain},
-                                         {"train", facts_of(train)},
-                                         {"held_out", facts_of(held_out)},
-                                         {"tallies", to_json(gate.tallies())}});
+  output.facts = {{"train", facts_of(train)}, {"held_out", facts_of(held_out)}, {"tallies", to_json(gate.tallies())}};
+  return output;
 }
 
 } // namespace
 
-Result<GatedDomain> gate_domain(const StageContext& context, std::size_t domain, const ReadDomain& read,
-                                const Selection& selection, const TokenisedDomain& tokenised) {
+Result<std::vector<GatedDomain>> gate_domains(const StageContext& context, const std::vector<ReadDomain>& domains,
+                                              const Selection& selection,
+                                              const std::vector<TokenisedDomain>& tokenised) {
   const PrepareRequest& request = *context.request;
   const char* plugin = request.tokenizer_id.c_str();
   CONCLAVE_ASSIGN(const SpecialTokens special,
@@ -176,29 +140,43 @@ Result<GatedDomain> gate_domain(const StageContext& context, std::size_t domain,
     return internal_error(
         "the end token " + std::to_string(special.end) + " is outside the vocabulary of " + std::to_string(vocabulary),
         request.tokenizer_id);
-  const std::string key = Digest()
-                              .text("gate 1")
-                              .text(tokenised.key)
-                              .number(request.held_out)
-                              .number(request.min_tokens)
-                              .number(request.max_tokens)
-                              .number(request.too_long)
-                              .number(special.end)
-                              .hex();
-  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "gated", key, request.stop, request.notice));
-  if (!stage.complete()) {
-    const auto kept = selection.documents(domain);
-    const std::string& name = request.domains[domain].name;
-    if (token_width(vocabulary) == 2) {
-      CONCLAVE_RETURN_IF_ERROR(
-          make_gated(stage, Gate<std::uint16_t>(request, special.end, read, kept, tokenised), name));
-    } else {
-      CONCLAVE_RETURN_IF_ERROR(
-          make_gated(stage, Gate<std::int32_t>(request, special.end, read, kept, tokenised), name));
-    }
+  std::vector<UnitJob> jobs(domains.size());
+  for (std::size_t d = 0; d < domains.size(); ++d) {
+    const auto kept = selection.documents(d);
+    UnitJob& job = jobs[d];
+    job.key = Digest()
+                  .text("gate 1")
+                  .text(tokenised[d].key)
+                  .number(request.held_out)
+                  .number(request.min_tokens)
+                  .number(request.max_tokens)
+                  .number(request.too_long)
+                  .number(special.end)
+                  .hex();
+    job.subject = request.domains[d].name;
+    job.units = 1; // the split is decided over the whole domain
+    job.size = [kept](std::size_t) { return static_cast<std::int64_t>(kept.size()); };
+    job.make = [&, kept, d](const UnitCall& call) -> Result<StageOutput> {
+      const auto make = [&]<class T>(T) {
+        return make_gated(Gate<T>(request, special.end, domains[d], kept, tokenised[d], call.done), call.directory,
+                          call.sync);
+      };
+      return token_width(vocabulary) == 2 ? make(std::uint16_t{}) : make(std::int32_t{});
+    };
+    job.facts = [&, d](const std::vector<nlohmann::json>& units) {
+      nlohmann::json facts = units.front();
+      facts["domain"] = request.domains[d].name;
+      return facts;
+    };
   }
-  Tallies tallies = tallies_from_json(stage.facts().at("tallies"));
-  return GatedDomain{std::move(stage), std::move(tallies)};
+  CONCLAVE_RETURN_IF_ERROR(make_units(context, "gated", "documents", jobs));
+
+  std::vector<GatedDomain> gated;
+  for (UnitJob& job : jobs) {
+    Tallies tallies = tallies_from_json(job.stage->facts().at("tallies"));
+    gated.push_back({std::move(*job.stage), std::move(tallies)});
+  }
+  return gated;
 }
 
 } // namespace conclave::data

@@ -9,6 +9,7 @@
 #include "data/corpus.hpp"
 #include "data/parallel.hpp"
 #include "data/stages.hpp"
+#include "data/units.hpp"
 #include "plugin/guard.hpp"
 
 namespace conclave::data {
@@ -34,18 +35,6 @@ Status check_request(const PrepareRequest& request) {
   return {};
 }
 
-Result<std::vector<std::vector<ShardInfo>>> list_shards(const PrepareRequest& request) {
-  std::vector<std::vector<ShardInfo>> all;
-  for (const DomainInput& domain : request.domains) {
-    CONCLAVE_ASSIGN(auto shards, guard(domain.source_id.c_str(), "shards", [&] { return domain.source->shards(); }));
-    if (shards.empty())
-      return invalid("domain '" + domain.name + "' has no input: its source found no shard",
-                     "check the paths of its source", "data.domains." + domain.name);
-    all.push_back(std::move(shards));
-  }
-  return all;
-}
-
 /// What identifies the tokenizer before it is trained: its options, or what was loaded from a file.
 Result<std::string> tokenizer_digest(const PrepareRequest& request) {
   return guard(request.tokenizer_id.c_str(), "serialize",
@@ -55,7 +44,7 @@ Result<std::string> tokenizer_digest(const PrepareRequest& request) {
 /// Everything that the corpus depends on, so that a finished one is found without any other stage.
 Result<std::string> corpus_key(const PrepareRequest& request, const std::vector<std::vector<ShardInfo>>& shards) {
   Digest digest;
-  digest.text("corpus 1");
+  digest.text("corpus 2");
   for (std::size_t d = 0; d < request.domains.size(); ++d) {
     const DomainInput& domain = request.domains[d];
     digest.text(domain.name).number(domain.share).text(source_digest(domain, shards[d], request.drop_invalid_utf8));
@@ -131,61 +120,25 @@ Error name_cache(Error error, const std::string& cache) {
 
 class Preparation {
  public:
-  Preparation(const PrepareRequest& request, PrepareReport& report) : request_(request), report_(report) {
+  Preparation(const PrepareRequest& request, PrepareReport& report, std::vector<StageStatus>* survey = nullptr)
+      : request_(request), report_(report) {
     context_.request = &request;
+    context_.survey = survey;
     context_.workers =
         request.workers > 0 ? request.workers : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   }
 
-  Status run(const std::vector<std::vector<ShardInfo>>& shards, Stage& corpus) {
+  /// The stages in their order.
+  Status run(const std::vector<std::vector<ShardInfo>>& shards) {
     CONCLAVE_RETURN_IF_ERROR(read(shards));
     CONCLAVE_RETURN_IF_ERROR(filter());
-    CONCLAVE_RETURN_IF_ERROR(train_tokenizer(context_, domains_, selection_));
-    return tokenise(corpus);
+    CONCLAVE_RETURN_IF_ERROR(train_tokenizer(context_, stages_.domains, stages_.selection));
+    return tokenise();
   }
-
- private:
-  Status read(const std::vector<std::vector<ShardInfo>>& shards) {
-    CONCLAVE_ASSIGN(domains_, read_domains(context_, shards));
-    for (std::size_t d = 0; d < domains_.size(); ++d) {
-      DomainSummary summary;
-      summary.name = request_.domains[d].name;
-      summary.shards = domains_[d].shards;
-      summary.repaired_documents = domains_[d].repaired_documents;
-      add_counts(report_, source_row, summary.name, domains_[d].tallies);
-      if (domains_[d].texts.size() == 0) return empty_domain(report_, summary.name);
-      report_.domains.push_back(std::move(summary));
-    }
-    return {};
-  }
-
-  Status filter() {
-    std::vector<FilterInstances> instances;
-    std::vector<std::vector<ColumnStore>> columns;
-    for (const FilterStage& stage : request_.filters) {
-      FilterInstances& made = instances.emplace_back();
-      for (int w = 0; w < context_.workers; ++w) {
-        CONCLAVE_ASSIGN(auto instance, guard(stage.id.c_str(), "create", stage.make));
-        made.push_back(std::move(instance));
-      }
-      auto& row = columns.emplace_back();
-      for (std::size_t d = 0; d < domains_.size(); ++d) {
-        row.emplace_back();
-        if (stage.sees(d)) {
-          CONCLAVE_ASSIGN(row.back(), annotate_domain(context_, stage, made, domains_[d]));
-        }
-      }
-    }
-    CONCLAVE_ASSIGN(selection_, select_documents(context_, instances, domains_, columns));
-    for (std::size_t f = 0; f < request_.filters.size(); ++f)
-      for (std::size_t d = 0; d < domains_.size(); ++d)
-        add_counts(report_, request_.filters[f].name, request_.domains[d].name, selection_.tallies[f][d]);
-    for (std::size_t d = 0; d < domains_.size(); ++d)
-      if (selection_.documents(d).empty()) return empty_domain(report_, request_.domains[d].name);
-    return {};
-  }
-
-  Status tokenise(Stage& corpus) {
+  /// What run() has opened; nothing is left here.
+  PreparedStages take() { return std::move(stages_); }
+  /// The corpus from what run() has made.
+  Result<Stage> finish(const std::string& key) {
     const char* plugin = request_.tokenizer_id.c_str();
     CorpusParts parts;
     CONCLAVE_ASSIGN(parts.tokenizer_state, guard(plugin, "serialize", [&] { return request_.tokenizer->serialize(); }));
@@ -193,27 +146,79 @@ class Preparation {
                     guard(plugin, "special_tokens", [&] { return request_.tokenizer->special_tokens(); }));
     CONCLAVE_ASSIGN(parts.vocabulary_size,
                     guard(plugin, "vocabulary_size", [&] { return request_.tokenizer->vocabulary_size(); }));
-    CONCLAVE_ASSIGN(const std::string digest, tokenizer_digest(request_));
-    for (std::size_t d = 0; d < domains_.size(); ++d) {
-      CONCLAVE_ASSIGN(const TokenisedDomain tokenised, tokenise_domain(context_, d, domains_[d], selection_, digest));
-      CONCLAVE_ASSIGN(GatedDomain gated, gate_domain(context_, d, domains_[d], selection_, tokenised));
-      context_.progress("length", static_cast<std::int64_t>(d) + 1, static_cast<std::int64_t>(domains_.size()),
-                        "domains");
-      add_counts(report_, length_row, request_.domains[d].name, gated.tallies);
-      if (gated.stage.facts().at("train").at("documents") == 0) return empty_domain(report_, request_.domains[d].name);
-      parts.domains.push_back(std::move(gated));
+    parts.domains = std::move(stages_.gated);
+    return make_whole(context_, "corpus", key, [&](const std::filesystem::path& directory) {
+      return write_corpus(directory, request_, parts, report_);
+    });
+  }
+
+ private:
+  Status read(const std::vector<std::vector<ShardInfo>>& shards) {
+    CONCLAVE_ASSIGN(stages_.domains, read_domains(context_, shards));
+    for (std::size_t d = 0; d < stages_.domains.size(); ++d) {
+      DomainSummary summary;
+      summary.name = request_.domains[d].name;
+      summary.shards = static_cast<std::int64_t>(stages_.domains[d].shards.size());
+      summary.repaired_documents = stages_.domains[d].repaired_documents;
+      add_counts(report_, source_row, summary.name, stages_.domains[d].tallies);
+      if (stages_.domains[d].texts.size() == 0) return empty_domain(report_, summary.name);
+      report_.domains.push_back(std::move(summary));
     }
-    return write_corpus(corpus, request_, parts, report_);
+    return {};
+  }
+
+  Status filter() {
+    for (const FilterStage& stage : request_.filters) {
+      FilterInstances& made = instances_.emplace_back();
+      for (int w = 0; w < context_.workers; ++w) {
+        CONCLAVE_ASSIGN(auto instance, guard(stage.id.c_str(), "create", stage.make));
+        made.push_back(std::move(instance));
+      }
+    }
+    context_.instances = &instances_;
+    CONCLAVE_ASSIGN(stages_.columns, annotate_domains(context_, instances_, stages_.domains));
+    CONCLAVE_ASSIGN(stages_.selection, select_documents(context_, instances_, stages_.domains, stages_.columns));
+    for (std::size_t f = 0; f < request_.filters.size(); ++f)
+      for (std::size_t d = 0; d < stages_.domains.size(); ++d)
+        add_counts(report_, request_.filters[f].name, request_.domains[d].name, stages_.selection.tallies[f][d]);
+    report_.dedup = stages_.selection.dedup;
+    for (std::size_t d = 0; d < stages_.domains.size(); ++d)
+      if (stages_.selection.documents(d).empty()) return empty_domain(report_, request_.domains[d].name);
+    return {};
+  }
+
+  Status tokenise() {
+    CONCLAVE_ASSIGN(const std::string digest, tokenizer_digest(request_));
+    CONCLAVE_ASSIGN(stages_.tokenised, tokenise_domains(context_, stages_.domains, stages_.selection, digest));
+    CONCLAVE_ASSIGN(stages_.gated, gate_domains(context_, stages_.domains, stages_.selection, stages_.tokenised));
+    for (std::size_t d = 0; d < stages_.domains.size(); ++d) {
+      add_counts(report_, length_row, request_.domains[d].name, stages_.gated[d].tallies);
+      if (stages_.gated[d].stage.facts().at("train").at("documents") == 0)
+        return empty_domain(report_, request_.domains[d].name);
+    }
+    return {};
   }
 
   const PrepareRequest& request_;
   PrepareReport& report_;
   StageContext context_;
-  std::vector<ReadDomain> domains_;
-  Selection selection_;
+  std::vector<FilterInstances> instances_;
+  PreparedStages stages_;
 };
 
 } // namespace
+
+Result<std::vector<std::vector<ShardInfo>>> list_shards(const PrepareRequest& request) {
+  std::vector<std::vector<ShardInfo>> all;
+  for (const DomainInput& domain : request.domains) {
+    CONCLAVE_ASSIGN(auto shards, guard(domain.source_id.c_str(), "shards", [&] { return domain.source->shards(); }));
+    if (shards.empty())
+      return invalid("domain '" + domain.name + "' has no input: its source found no shard",
+                     "check the paths of its source", "data.domains." + domain.name);
+    all.push_back(std::move(shards));
+  }
+  return all;
+}
 
 Result<std::shared_ptr<const TokenStore>> prepare(const PrepareRequest& request, PrepareReport& report) {
   report = {};
@@ -222,12 +227,15 @@ Result<std::shared_ptr<const TokenStore>> prepare(const PrepareRequest& request,
         CONCLAVE_RETURN_IF_ERROR(check_request(request));
         CONCLAVE_ASSIGN(const auto shards, list_shards(request));
         CONCLAVE_ASSIGN(const std::string key, corpus_key(request, shards));
-        CONCLAVE_ASSIGN(Stage corpus, Stage::open(request.cache, "corpus", key, request.stop, request.notice));
+        CONCLAVE_ASSIGN(Stage corpus, Stage::find(request.cache, "corpus", key));
         const bool cached = corpus.complete();
         if (cached) {
+          CONCLAVE_RETURN_IF_ERROR(corpus.adopt()); // clears what a process that was killed behind its commit left
           CONCLAVE_RETURN_IF_ERROR(restore_tokenizer(request, corpus.directory()));
         } else {
-          CONCLAVE_RETURN_IF_ERROR(Preparation(request, report).run(shards, corpus));
+          Preparation preparation(request, report);
+          CONCLAVE_RETURN_IF_ERROR(preparation.run(shards));
+          CONCLAVE_ASSIGN(corpus, preparation.finish(key));
         }
         report = corpus_report(corpus.facts());
         report.cached = cached;
@@ -235,6 +243,46 @@ Result<std::shared_ptr<const TokenStore>> prepare(const PrepareRequest& request,
       });
   if (!store.ok()) return name_cache(store.error(), request.cache.string());
   return store;
+}
+
+Result<std::shared_ptr<const TokenStore>> find_prepared(const PrepareRequest& request, PrepareReport& report) {
+  CONCLAVE_RETURN_IF_ERROR(check_request(request));
+  CONCLAVE_ASSIGN(const auto shards, list_shards(request));
+  CONCLAVE_ASSIGN(const std::string key, corpus_key(request, shards));
+  CONCLAVE_ASSIGN(const Stage corpus, Stage::find(request.cache, "corpus", key));
+  if (!corpus.complete())
+    return invalid("this experiment's data is not prepared", "run `conclave prepare` with the same file and settings",
+                   corpus.folder().string());
+  CONCLAVE_RETURN_IF_ERROR(restore_tokenizer(request, corpus.directory()));
+  report = corpus_report(corpus.facts());
+  report.cached = true;
+  return open_token_store(corpus.directory());
+}
+
+Result<PreparedStages> open_stages(const PrepareRequest& request, const std::vector<std::vector<ShardInfo>>& shards) {
+  return detail::call_without_throwing<PreparedStages>([&]() -> Result<PreparedStages> {
+    PrepareReport report;
+    Preparation preparation(request, report);
+    CONCLAVE_RETURN_IF_ERROR(preparation.run(shards));
+    return preparation.take();
+  });
+}
+
+Result<std::vector<StageStatus>> prepare_status(const PrepareRequest& request) {
+  return detail::call_without_throwing<std::vector<StageStatus>>([&]() -> Result<std::vector<StageStatus>> {
+    CONCLAVE_RETURN_IF_ERROR(check_request(request));
+    CONCLAVE_ASSIGN(const auto shards, list_shards(request));
+    CONCLAVE_ASSIGN(const std::string key, corpus_key(request, shards));
+    std::vector<StageStatus> stages;
+    PrepareReport report;
+    const Status run = Preparation(request, report, &stages).run(shards);
+    const bool unfinished =
+        std::any_of(stages.begin(), stages.end(), [](const StageStatus& stage) { return !stage.complete; });
+    if (!run.ok() && !unfinished) return run.error();
+    CONCLAVE_ASSIGN(const Stage corpus, Stage::find(request.cache, "corpus", key));
+    CONCLAVE_RETURN_IF_ERROR(look_at(corpus, "", 1, stages));
+    return stages;
+  });
 }
 
 } // namespace conclave::data

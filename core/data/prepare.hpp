@@ -5,6 +5,8 @@
 // What this is: idempotent and restartable; each stage's folder is keyed by its inputs' digests, so a changed threshold
 // runs again from select on. What this is not: batches (batch_plan.hpp) or their loading (loader.hpp).
 //
+// Several processes on several machines may do it together over one file system (stage.hpp, units.hpp).
+//
 // Threading: called on the main thread; uses `workers` threads of its own and joins them.
 #pragma once
 
@@ -21,6 +23,7 @@
 #include "conclave/status.hpp"
 #include "conclave/tokenizer.hpp"
 #include "data/report.hpp"
+#include "data/stage.hpp"
 #include "data/token_store.hpp"
 
 namespace conclave::data {
@@ -63,12 +66,32 @@ struct PrepareRequest {
   bool drop_invalid_utf8 = false;
   std::filesystem::path cache;
   int workers = 1; ///< 0 = all cores; the result is the same for any number
+  std::int64_t memory =
+      std::int64_t{1} << 30; ///< bytes for what is sorted at once; the result is the same for any number
+  Task task; ///< several make a cache together, each called as one of them; the result is the same for any number
   std::stop_token stop;
   /// Called now and then from the main thread: stage, done, total (0 = unknown), unit. May be empty.
   std::function<void(const char* stage, std::int64_t done, std::int64_t total, const char* unit)> progress;
-  /// Told on the main thread what a user should read at once: that another process is waited for. May be empty.
+  /// Told on the main thread what a user should read at once: that another process or task is waited for. May be empty.
   std::function<void(const std::string& text)> notice;
 };
+
+/// The same, but only where it is prepared already; it leaves the tokenizer ready, too. Nothing is made.
+Result<std::shared_ptr<const TokenStore>> find_prepared(const PrepareRequest& request, PrepareReport& report);
+
+/// What is there of one stage's folder.
+struct StageStatus {
+  std::string stage;   ///< `read`, `annotate`, `select`, `tokenizer`, `tokens`, `gated`, `corpus`
+  std::string subject; ///< a domain, or `<filter> of <domain>`; empty: all domains together
+  std::filesystem::path folder;
+  bool complete = false;
+  std::size_t units = 0, units_done = 0; ///< where it is not complete; a stage that is not cut has one
+  std::string holder;                    ///< the process alone that makes it; empty: none
+  std::vector<std::string> claims;       ///< of tasks, at work or killed: `unit-00003 of task-1-of-8.<host>.<process>`
+};
+/// Looks and makes nothing. Stages come in their order up to the first that is not complete, since what the next ones need
+/// follows from it; then the corpus itself.
+Result<std::vector<StageStatus>> prepare_status(const PrepareRequest& request);
 
 /// An empty corpus, or a domain without one document left, is an error that names the domain and the filter that took most.
 Result<std::shared_ptr<const TokenStore>> prepare(const PrepareRequest& request, PrepareReport& report);

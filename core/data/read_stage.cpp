@@ -8,18 +8,17 @@
 
 #include "data/parallel.hpp"
 #include "data/stages.hpp"
+#include "data/units.hpp"
 #include "data/utf8.hpp"
 #include "plugin/guard.hpp"
 
 namespace conclave::data {
 namespace {
 
-constexpr std::uint64_t part_bytes = std::uint64_t{4} << 20;
 constexpr std::size_t part_shards = 4096;
 constexpr std::uint64_t unknown_shard_bytes = std::uint64_t{1} << 20;
 
-struct PartResult {
-  std::vector<FileEntry> files;
+struct PartCounts {
   Tallies tallies;
   std::int64_t repaired = 0;
 };
@@ -29,101 +28,124 @@ class PartWriter {
   static Result<PartWriter> create(const std::filesystem::path& directory, std::size_t part) {
     CONCLAVE_ASSIGN(FileWriter texts, FileWriter::create(directory / TextStore::text_name(part)));
     CONCLAVE_ASSIGN(FileWriter ids, FileWriter::create(directory / TextStore::id_name(part)));
+    CONCLAVE_ASSIGN(FileWriter languages, FileWriter::create(directory / TextStore::language_name(part)));
     CONCLAVE_ASSIGN(FileWriter records, FileWriter::create(directory / TextStore::record_name(part)));
-    return PartWriter(std::move(texts), std::move(ids), std::move(records));
+    CONCLAVE_ASSIGN(FileWriter shards, FileWriter::create(directory / TextStore::shard_name(part)));
+    return PartWriter(std::move(texts), std::move(ids), std::move(languages), std::move(records), std::move(shards));
   }
-  Status add(std::string_view id, std::string_view text) {
-    CONCLAVE_RETURN_IF_ERROR(texts_.write(text));
-    CONCLAVE_RETURN_IF_ERROR(ids_.write(id));
-    return records_.write_value(TextRecord{static_cast<std::uint64_t>(texts_.size()),
-                                           static_cast<std::uint64_t>(ids_.size()), hash_text(text)});
+  /// Precondition: tidy() has seen the document.
+  Status add(const RawDocument& document) {
+    CONCLAVE_RETURN_IF_ERROR(texts_.write(document.text));
+    CONCLAVE_RETURN_IF_ERROR(ids_.write(document.id));
+    CONCLAVE_RETURN_IF_ERROR(ids_.write(document.url));
+    const auto number = static_cast<std::uint32_t>(language_numbers_.size());
+    const auto language = language_numbers_.try_emplace(document.language, number).first->second;
+    return records_.write_value(TextRecord{.text_end = static_cast<std::uint64_t>(texts_.size()),
+                                           .name_end = static_cast<std::uint64_t>(ids_.size()),
+                                           .hash = hash_text(document.text),
+                                           .url_bytes = static_cast<std::uint32_t>(document.url.size()),
+                                           .language = language});
   }
-  Result<std::vector<FileEntry>> finish() {
+  Status end_shard() { return shards_.write_value(static_cast<std::uint64_t>(records_.size()) / sizeof(TextRecord)); }
+  Result<std::vector<FileEntry>> finish(Sync sync) {
+    std::vector<std::string_view> lines(language_numbers_.size());
+    for (const auto& [language, number] : language_numbers_) lines[number] = language;
+    for (const std::string_view line : lines) {
+      CONCLAVE_RETURN_IF_ERROR(languages_.write(line));
+      CONCLAVE_RETURN_IF_ERROR(languages_.write("\n"));
+    }
     std::vector<FileEntry> files;
-    for (FileWriter* writer : {&texts_, &ids_, &records_}) {
-      CONCLAVE_ASSIGN(FileEntry entry, finish_entry(*writer));
+    for (FileWriter* writer : {&texts_, &ids_, &languages_, &records_, &shards_}) {
+      CONCLAVE_ASSIGN(FileEntry entry, finish_entry(*writer, sync));
       files.push_back(std::move(entry));
     }
     return files;
   }
 
  private:
-  PartWriter(FileWriter texts, FileWriter ids, FileWriter records)
-      : texts_(std::move(texts)), ids_(std::move(ids)), records_(std::move(records)) {}
-  FileWriter texts_, ids_, records_;
+  PartWriter(FileWriter texts, FileWriter ids, FileWriter languages, FileWriter records, FileWriter shards)
+      : texts_(std::move(texts)),
+        ids_(std::move(ids)),
+        languages_(std::move(languages)),
+        records_(std::move(records)),
+        shards_(std::move(shards)) {}
+  FileWriter texts_, ids_, languages_, records_, shards_;
+  std::map<std::string, std::uint32_t> language_numbers_{{"", 0}};
 };
 
+/// Makes what stands beside the text fit for the store: file names and headers may hold any bytes.
+void tidy(RawDocument& document) {
+  for (std::string* field : {&document.id, &document.url, &document.language})
+    if (valid_utf8_prefix(*field) != field->size()) *field = repair_utf8(*field);
+  if (document.url.size() > RawDocument::max_url_bytes) document.url.clear();
+  if (document.language.size() > RawDocument::max_language_bytes || document.language.find('\n') != std::string::npos)
+    document.language.clear();
+}
+
 Status read_shard(const PrepareRequest& request, const DomainInput& domain, const ShardInfo& shard, PartWriter& writer,
-                  PartResult& result, std::atomic<std::int64_t>& documents) {
+                  PartCounts& counts) {
   const char* plugin = domain.source_id.c_str();
   CONCLAVE_ASSIGN(const std::unique_ptr<ShardReader> reader,
                   guard(plugin, "open", [&] { return domain.source->open(shard); }));
   if (!reader) return internal_error("open() gave no reader for shard " + shard.id, domain.source_id);
-  std::string id, text;
+  RawDocument document;
+  std::string& text = document.text;
   while (!request.stop.stop_requested()) {
-    id.clear();
-    text.clear();
-    CONCLAVE_ASSIGN(const bool more, guard(plugin, "next", [&] { return reader->next(id, text); }));
+    document.clear();
+    CONCLAVE_ASSIGN(const bool more, guard(plugin, "next", [&] { return reader->next(document); }));
     if (!more) {
       CONCLAVE_ASSIGN(const std::int64_t skipped, guard(plugin, "skipped", [&] { return reader->skipped(); }));
-      if (skipped > 0) result.tallies["unreadable-record"].documents += skipped;
+      if (skipped > 0) counts.tallies["unreadable-record"].documents += skipped;
       return {};
     }
     if (valid_utf8_prefix(text) != text.size()) {
       if (request.drop_invalid_utf8) {
-        result.tallies["invalid-utf8"].add(static_cast<std::int64_t>(text.size()));
+        counts.tallies["invalid-utf8"].add(static_cast<std::int64_t>(text.size()));
         continue;
       }
       text = repair_utf8(text);
-      ++result.repaired;
+      ++counts.repaired;
     }
-    if (valid_utf8_prefix(id) != id.size()) id = repair_utf8(id); // file names may be anything
-    result.tallies[""].add(static_cast<std::int64_t>(text.size()));
-    documents.fetch_add(1, std::memory_order_relaxed);
-    CONCLAVE_RETURN_IF_ERROR(writer.add(id, text));
+    tidy(document);
+    counts.tallies[""].add(static_cast<std::int64_t>(text.size()));
+    CONCLAVE_RETURN_IF_ERROR(writer.add(document));
   }
   return stopped_error();
-}
-
-Result<PartResult> read_part(const PrepareRequest& request, const DomainInput& domain,
-                             std::span<const ShardInfo> shards, const std::filesystem::path& directory,
-                             std::size_t part, std::atomic<std::int64_t>& documents) {
-  PartResult result;
-  CONCLAVE_ASSIGN(PartWriter writer, PartWriter::create(directory, part));
-  for (const ShardInfo& shard : shards)
-    CONCLAVE_RETURN_IF_ERROR(read_shard(request, domain, shard, writer, result, documents));
-  CONCLAVE_ASSIGN(result.files, writer.finish());
-  return result;
 }
 
 std::uint64_t shard_weight(const ShardInfo& shard) {
   return shard.bytes < 0 ? unknown_shard_bytes : static_cast<std::uint64_t>(shard.bytes);
 }
 
-/// One domain while its parts are read.
-struct DomainWork {
-  std::string key;
-  std::vector<Range> parts; ///< of its shards
-  std::vector<FileEntry> files;
+Result<StageOutput> read_part(const PrepareRequest& request, const DomainInput& domain,
+                              std::span<const ShardInfo> shards, const UnitCall& call) {
+  PartCounts counts;
+  CONCLAVE_ASSIGN(PartWriter writer, PartWriter::create(call.directory, call.unit));
+  for (const ShardInfo& shard : shards) {
+    CONCLAVE_RETURN_IF_ERROR(read_shard(request, domain, shard, writer, counts));
+    CONCLAVE_RETURN_IF_ERROR(writer.end_shard());
+    call.done.fetch_add(static_cast<std::int64_t>(shard_weight(shard)), std::memory_order_relaxed);
+  }
+  CONCLAVE_ASSIGN(auto files, writer.finish(call.sync));
+  return StageOutput{std::move(files), {{"tallies", to_json(counts.tallies)}, {"repaired_documents", counts.repaired}}};
+}
+
+/// A domain's facts from those of its parts.
+nlohmann::json add_up(const std::vector<nlohmann::json>& parts, const std::string& domain) {
   Tallies tallies{{"", {}}};
   std::int64_t repaired = 0;
-
-  void add(PartResult&& result) {
-    std::move(result.files.begin(), result.files.end(), std::back_inserter(files));
-    for (const auto& [reason, tally] : result.tallies) tallies[reason] += tally;
-    repaired += result.repaired;
+  for (const nlohmann::json& part : parts) {
+    for (const auto& [reason, tally] : tallies_from_json(part.at("tallies"))) tallies[reason] += tally;
+    repaired += part.at("repaired_documents").get<std::int64_t>();
   }
-  Status commit(Stage& stage, const std::string& domain) {
-    return stage.commit(std::move(files),
-                        {{"domain", domain}, {"tallies", to_json(tallies)}, {"repaired_documents", repaired}});
-  }
-};
+  return {{"domain", domain}, {"tallies", to_json(tallies)}, {"repaired_documents", repaired}};
+}
 
 } // namespace
 
 std::string source_digest(const DomainInput& domain, const std::vector<ShardInfo>& shards, bool drop_invalid_utf8) {
   Digest digest;
-  digest.text("read 1").text(domain.source_key).number(drop_invalid_utf8 ? 1 : 0);
+  digest.text("read 2").text(domain.source_key).number(drop_invalid_utf8 ? 1 : 0);
   for (const ShardInfo& shard : shards) digest.text(shard.id).text(shard.digest).number(shard.bytes);
   return digest.hex();
 }
@@ -131,53 +153,38 @@ std::string source_digest(const DomainInput& domain, const std::vector<ShardInfo
 Result<std::vector<ReadDomain>> read_domains(const StageContext& context,
                                              const std::vector<std::vector<ShardInfo>>& shards) {
   const PrepareRequest& request = *context.request;
-  std::vector<DomainWork> work(shards.size());
-  // Locks are taken in the order of their keys, so that two processes never wait for each other; domains with the same
-  // input share a stage.
-  std::map<std::string, std::size_t> maker;
-  for (std::size_t d = 0; d < work.size(); ++d) {
-    work[d].key = source_digest(request.domains[d], shards[d], request.drop_invalid_utf8);
-    work[d].parts = cut_into_chunks(shards[d].size(), part_shards, part_bytes,
-                                    [&](std::size_t i) { return shard_weight(shards[d][i]); });
-    maker.try_emplace(work[d].key, d);
+  std::vector<std::vector<Range>> parts(shards.size()); // of each domain's shards; a part is a unit
+  std::vector<UnitJob> jobs(shards.size());
+  for (std::size_t d = 0; d < shards.size(); ++d) {
+    parts[d] = cut_into_units(shards[d].size(), part_shards, [&](std::size_t i) { return shard_weight(shards[d][i]); });
+    UnitJob& job = jobs[d];
+    job.key = source_digest(request.domains[d], shards[d], request.drop_invalid_utf8);
+    job.subject = request.domains[d].name;
+    job.units = parts[d].size();
+    const auto of_part = [&, d](std::size_t part) {
+      return std::span(shards[d]).subspan(parts[d][part].first, parts[d][part].second - parts[d][part].first);
+    };
+    job.size = [of_part](std::size_t part) {
+      std::int64_t bytes = 0;
+      for (const ShardInfo& shard : of_part(part)) bytes += static_cast<std::int64_t>(shard_weight(shard));
+      return bytes;
+    };
+    job.make = [&, d, of_part](const UnitCall& call) {
+      return read_part(request, request.domains[d], of_part(call.unit), call);
+    };
+    job.facts = [&, d](const std::vector<nlohmann::json>& units) { return add_up(units, request.domains[d].name); };
   }
-  std::map<std::string, Stage> stages;
-  for (const auto& [key, d] : maker) {
-    CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "read", key, request.stop, request.notice));
-    stages.emplace(key, std::move(stage));
-  }
-  std::vector<std::pair<std::size_t, std::size_t>> items; // (domain, part), so that small domains fill all workers too
-  for (std::size_t d = 0; d < work.size(); ++d)
-    if (maker.at(work[d].key) == d && !stages.at(work[d].key).complete())
-      for (std::size_t p = 0; p < work[d].parts.size(); ++p) items.emplace_back(d, p);
-
-  std::atomic<std::int64_t> documents = 0;
-  const Status done = ordered_parallel<PartResult>(
-      context.workers, static_cast<std::int64_t>(items.size()), request.stop,
-      [&](std::int64_t item, int) {
-        const auto [d, part] = items[static_cast<std::size_t>(item)];
-        const auto [begin, end] = work[d].parts[part];
-        return read_part(request, request.domains[d], std::span(shards[d]).subspan(begin, end - begin),
-                         stages.at(work[d].key).directory(), part, documents);
-      },
-      [&](std::int64_t item, PartResult&& result) -> Status {
-        const auto [d, part] = items[static_cast<std::size_t>(item)];
-        work[d].add(std::move(result));
-        if (part + 1 < work[d].parts.size()) return {};
-        return work[d].commit(stages.at(work[d].key), request.domains[d].name);
-      },
-      [&] { context.progress("read", documents, 0, "documents"); });
-  CONCLAVE_RETURN_IF_ERROR(done);
+  CONCLAVE_RETURN_IF_ERROR(make_units(context, "read", "bytes", jobs));
 
   std::vector<ReadDomain> domains;
-  for (std::size_t d = 0; d < work.size(); ++d) {
-    const Stage& stage = stages.at(work[d].key);
+  for (std::size_t d = 0; d < shards.size(); ++d) {
+    const Stage& stage = *jobs[d].stage;
     ReadDomain read;
-    read.key = work[d].key;
-    read.shards = static_cast<std::int64_t>(shards[d].size());
+    read.key = jobs[d].key;
+    read.shards = shards[d];
     read.tallies = tallies_from_json(stage.facts().at("tallies"));
     read.repaired_documents = stage.facts().at("repaired_documents");
-    CONCLAVE_ASSIGN(read.texts, TextStore::open(stage.directory(), work[d].parts.size()));
+    CONCLAVE_ASSIGN(read.texts, TextStore::open(stage.directory(), parts[d].size()));
     domains.push_back(std::move(read));
   }
   return domains;

@@ -18,7 +18,7 @@ ordered_json split_json(std::int64_t documents, std::int64_t tokens, std::int64_
 } // namespace
 
 std::string to_json(const PrepareReport& report) {
-  ordered_json filters = ordered_json::array(), domains = ordered_json::array();
+  ordered_json filters = ordered_json::array(), dedup = ordered_json::array(), domains = ordered_json::array();
   const FilterCount* before = nullptr;
   for (const FilterCount& count : report.counts) {
     if (before == nullptr || before->filter != count.filter || before->domain != count.domain)
@@ -31,6 +31,8 @@ std::string to_json(const PrepareReport& report) {
     (count.reason.empty() ? entry["kept"] : entry["dropped"][count.reason]) = {{"documents", count.documents},
                                                                                {"bytes", count.bytes}};
   }
+  for (const DedupSummary& each : report.dedup)
+    dedup.push_back({{"filter", each.filter}, {"keys", each.keys}, {"large_groups", each.large_groups}});
   for (const DomainSummary& domain : report.domains)
     domains.push_back(
         {{"name", domain.name},
@@ -41,6 +43,7 @@ std::string to_json(const PrepareReport& report) {
   const ordered_json root = {{"schema", report_schema},
                              {"cached", report.cached},
                              {"filters", std::move(filters)},
+                             {"dedup", std::move(dedup)},
                              {"domains", std::move(domains)}};
   // A filter's name or reason may hold bytes that are not UTF-8: replaced rather than thrown at.
   return root.dump(2, ' ', /*ensure_ascii=*/false, ordered_json::error_handler_t::replace) + "\n";

@@ -15,6 +15,13 @@ struct FilterCount {
   std::int64_t documents = 0, bytes = 0;
 };
 
+/// What a deduplication compared.
+struct DedupSummary {
+  std::string filter;
+  std::int64_t keys = 0;
+  std::int64_t large_groups = 0; ///< keys with so many different values that not every pair of them was compared
+};
+
 /// What became of one domain.
 struct DomainSummary {
   std::string name;
@@ -29,6 +36,7 @@ struct DomainSummary {
 /// documents of a row are those that the next one sees.
 struct PrepareReport {
   std::vector<FilterCount> counts;
+  std::vector<DedupSummary> dedup; ///< one for each filter that compares documents, in the order of the filters
   std::vector<DomainSummary> domains;
   bool cached = false; ///< nothing had to run
 };
@@ -37,6 +45,7 @@ struct PrepareReport {
 ///   {"schema": 1, "cached": false,
 ///    "filters": [{"filter": "source", "domain": "web", "kept": {"documents": 90, "bytes": 81234},
 ///                 "dropped": {"<reason>": {"documents": 10, "bytes": 4321}, ...}}, ...],
+///    "dedup": [{"filter": "simhash", "keys": 360, "large_groups": 0}, ...],
 ///    "domains": [{"name": "web", "shards": 3, "repaired_documents": 0,
 ///                 "train": {"documents": 80, "tokens": 20000, "bytes": 75000}, "held_out": {...}}, ...]}
 /// `filters` has one entry for each filter and domain, in the order of the stages; `bytes` are UTF-8 bytes of text.

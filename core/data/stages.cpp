@@ -18,6 +18,11 @@ void StageContext::progress(const char* stage, std::int64_t done, std::int64_t t
   request->progress(stage, done, total, unit);
 }
 
+Result<Stage> StageContext::open(const char* name, const std::string& key) const {
+  if (survey != nullptr) return Stage::find(request->cache, name, key);
+  return Stage::open(request->cache, name, key, request->stop, request->notice, request->task);
+}
+
 nlohmann::json to_json(const Tallies& tallies) {
   nlohmann::json json = nlohmann::json::object();
   for (const auto& [reason, tally] : tallies) json[reason] = {tally.documents, tally.bytes};
@@ -28,6 +33,14 @@ Tallies tallies_from_json(const nlohmann::json& json) {
   Tallies tallies;
   for (const auto& [reason, tally] : json.items()) tallies[reason] = {tally.at(0), tally.at(1)};
   return tallies;
+}
+
+nlohmann::json to_json(const DedupSummary& summary) {
+  return {{"filter", summary.filter}, {"keys", summary.keys}, {"large_groups", summary.large_groups}};
+}
+
+DedupSummary dedup_from_json(const nlohmann::json& json) {
+  return {json.at("filter"), json.at("keys"), json.at("large_groups")};
 }
 
 bool is_held_out(std::uint64_t text_hash, double fraction) noexcept {

@@ -3,6 +3,7 @@
 #include "data/statistics.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -47,6 +48,24 @@ double bytes_per_token(const TokenStore& store, Split split, std::size_t domain)
   const std::int64_t tokens = store.tokens(split, domain);
   if (tokens == 0) return std::numeric_limits<double>::quiet_NaN();
   return static_cast<double>(store.text_bytes(split, domain)) / static_cast<double>(tokens);
+}
+
+void LengthHistogram::add(std::int64_t length) {
+  if (length <= 0) return;
+  const auto bucket = static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(length)) - 1);
+  if (counts.size() <= bucket) counts.resize(bucket + 1);
+  ++counts[bucket];
+  ++documents;
+  total += length;
+  largest = std::max(largest, length);
+}
+
+LengthHistogram token_lengths(const TokenStore& store, Split split, std::size_t domain) {
+  LengthHistogram histogram;
+  const std::int64_t documents = store.documents(split, domain);
+  for (std::int64_t i = 0; i < documents; ++i)
+    histogram.add(store.document_start(split, domain, i + 1) - store.document_start(split, domain, i));
+  return histogram;
 }
 
 } // namespace conclave::data

@@ -21,4 +21,14 @@ UnigramEntropy unigram_entropy(const TokenStore& store, Split split);
 /// byte = nll in nats / (bytes per token * ln 2).
 double bytes_per_token(const TokenStore& store, Split split, std::size_t domain);
 
+/// How long documents are, in powers of two: counts[k] have 2^k to 2^(k+1) - 1 units; without one at the end.
+struct LengthHistogram {
+  std::vector<std::int64_t> counts;
+  std::int64_t documents = 0, total = 0, largest = 0;
+  /// A length of 0 is none: it is not counted.
+  void add(std::int64_t length);
+};
+/// Tokens of the documents of a split, end tokens included.
+LengthHistogram token_lengths(const TokenStore& store, Split split, std::size_t domain);
+
 } // namespace conclave::data

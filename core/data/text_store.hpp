@@ -1,7 +1,8 @@
 // TextStore: one domain's documents after reading, as valid UTF-8 on disk, memory-mapped.
 //
-// Parts follow each other; a part is a run of the source's shards, read by one worker. Per part there are three files:
-// the texts back to back, the ids back to back, and one TextRecord per document.
+// Parts follow each other; a part is a run of the source's shards, read by one worker. Per part there are five files:
+// the texts back to back, the ids back to back with each document's URL after its id, the languages that occur (a line
+// each, the first one empty), one TextRecord per document, and for each shard how many documents of the part end with it.
 //
 // Threading: immutable; safe to read from any thread.
 #pragma once
@@ -20,8 +21,10 @@ namespace conclave::data {
 /// On disk, in the machine's byte order (little-endian on every platform supported).
 struct TextRecord {
   std::uint64_t text_end = 0; ///< byte after the document's text in its part
-  std::uint64_t id_end = 0;
-  std::uint64_t hash = 0; ///< hash_text of the text
+  std::uint64_t name_end = 0; ///< byte after its id and URL
+  std::uint64_t hash = 0;     ///< hash_text of the text
+  std::uint32_t url_bytes = 0;
+  std::uint32_t language = 0; ///< line of the part's languages
 };
 
 class TextStore {
@@ -29,7 +32,9 @@ class TextStore {
   /// Names of part `part`'s files.
   static std::string text_name(std::size_t part);
   static std::string id_name(std::size_t part);
+  static std::string language_name(std::size_t part);
   static std::string record_name(std::size_t part);
+  static std::string shard_name(std::size_t part);
 
   static Result<TextStore> open(const std::filesystem::path& directory, std::size_t parts);
 
@@ -38,21 +43,25 @@ class TextStore {
   [[nodiscard]] Document document(std::size_t document) const;
   [[nodiscard]] std::uint64_t bytes(std::size_t document) const;
   [[nodiscard]] std::uint64_t hash(std::size_t document) const;
+  /// For each of the source's shards, in their order, the document after its last one.
+  [[nodiscard]] const std::vector<std::uint64_t>& shard_ends() const noexcept { return shard_ends_; }
 
  private:
   struct Part {
-    MappedFile texts, ids, records;
+    MappedFile texts, ids, languages, records;
+    std::vector<std::string_view> language_lines;
   };
   struct Place {
     const Part* part;
     std::size_t row;
-    std::uint64_t text_begin, id_begin;
+    std::uint64_t text_begin, name_begin;
     const TextRecord* record;
   };
   [[nodiscard]] Place find(std::size_t document) const;
 
   std::vector<Part> parts_;
   std::vector<std::size_t> first_ = {0}; ///< ordinal of each part's first document, and the total
+  std::vector<std::uint64_t> shard_ends_;
 };
 
 /// A half-open range of positions.

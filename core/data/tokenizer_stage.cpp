@@ -8,8 +8,10 @@
 #include <limits>
 #include <numeric>
 
+#include "data/edits.hpp"
 #include "data/parallel.hpp"
 #include "data/stages.hpp"
+#include "data/units.hpp"
 #include "data/utf8.hpp"
 #include "plugin/guard.hpp"
 
@@ -58,16 +60,60 @@ std::vector<Pick> pick_sample(const PrepareRequest& request, const std::vector<R
   return picks;
 }
 
-std::string tokenizer_key(const PrepareRequest& request, const std::vector<ReadDomain>& domains,
+std::string tokenizer_key(const StageContext& context, const std::vector<ReadDomain>& domains,
                           const Selection& selection) {
+  const PrepareRequest& request = *context.request;
   Digest digest;
-  digest.text("tokenizer 1")
+  digest.text("tokenizer 2")
       .text(request.tokenizer_key)
       .number(request.tokenizer_sample_bytes)
       .number(request.held_out);
   for (std::size_t d = 0; d < domains.size(); ++d)
-    digest.text(domains[d].key).text(selection.digests[d]).number(share_of(request, d));
+    digest.text(domains[d].key).text(selection.digests[d]).text(edits_key(context, d)).number(share_of(request, d));
   return digest.hex();
+}
+
+/// Trains request.tokenizer, and keeps its state.
+Result<StageOutput> make_tokenizer(const StageContext& context, const std::vector<ReadDomain>& domains,
+                                   const Selection& selection, const std::filesystem::path& directory) {
+  const PrepareRequest& request = *context.request;
+  const char* plugin = request.tokenizer_id.c_str();
+  const std::vector<Pick> picks = pick_sample(request, domains, selection);
+  const auto total =
+      std::accumulate(picks.begin(), picks.end(), std::int64_t{0},
+                      [](std::int64_t sum, const Pick& pick) { return sum + static_cast<std::int64_t>(pick.bytes); });
+  if (total == 0)
+    return invalid("there is no text to train the tokenizer on", "loosen the filters, or name more input",
+                   request.tokenizer_id);
+  std::size_t at = 0;
+  std::int64_t given = 0;
+  EditBuffers buffers;
+  Status edit;
+  const Status done = guard(plugin, "train", [&] {
+    return request.tokenizer->train([&](std::string& text) {
+      if (at == picks.size() || request.stop.stop_requested()) return false;
+      const Pick& pick = picks[at++];
+      const auto document =
+          edited(context, pick.domain, 0, domains[pick.domain].texts.document(pick.document), buffers);
+      if (!document.ok()) {
+        edit = document.error();
+        return false;
+      }
+      text = utf8_prefix(document->text, pick.bytes);
+      given += static_cast<std::int64_t>(pick.bytes);
+      context.progress("tokenizer", given, total, "bytes");
+      return true;
+    });
+  });
+  CONCLAVE_RETURN_IF_ERROR(edit);
+  CONCLAVE_RETURN_IF_ERROR(done);
+  if (request.stop.stop_requested()) return stopped_error();
+
+  CONCLAVE_ASSIGN(const std::string state, guard(plugin, "serialize", [&] { return request.tokenizer->serialize(); }));
+  CONCLAVE_ASSIGN(FileWriter writer, FileWriter::create(directory / state_name));
+  CONCLAVE_RETURN_IF_ERROR(writer.write(state));
+  CONCLAVE_ASSIGN(FileEntry entry, finish_entry(writer));
+  return StageOutput{{std::move(entry)}, {{"tokenizer", request.tokenizer_id}, {"sample_bytes", total}}};
 }
 
 } // namespace
@@ -79,40 +125,16 @@ Status train_tokenizer(const StageContext& context, const std::vector<ReadDomain
   CONCLAVE_ASSIGN(const bool needed,
                   guard(plugin, "needs_training", [&] { return request.tokenizer->needs_training(); }));
   if (!needed) return {};
-  CONCLAVE_ASSIGN(Stage stage, Stage::open(request.cache, "tokenizer", tokenizer_key(request, domains, selection),
-                                           request.stop, request.notice));
-  if (stage.complete()) {
-    CONCLAVE_ASSIGN(const std::string state, read_file(stage.directory() / state_name));
-    return guard(plugin, "load", [&] { return request.tokenizer->load(state); });
-  }
-
-  const std::vector<Pick> picks = pick_sample(request, domains, selection);
-  const auto total =
-      std::accumulate(picks.begin(), picks.end(), std::int64_t{0},
-                      [](std::int64_t sum, const Pick& pick) { return sum + static_cast<std::int64_t>(pick.bytes); });
-  if (total == 0)
-    return invalid("there is no text to train the tokenizer on", "loosen the filters, or name more input",
-                   request.tokenizer_id);
-  std::size_t at = 0;
-  std::int64_t given = 0;
-  const Status done = guard(plugin, "train", [&] {
-    return request.tokenizer->train([&](std::string& text) {
-      if (at == picks.size() || request.stop.stop_requested()) return false;
-      const Pick& pick = picks[at++];
-      text = utf8_prefix(domains[pick.domain].texts.document(pick.document).text, pick.bytes);
-      given += static_cast<std::int64_t>(pick.bytes);
-      context.progress("tokenizer", given, total, "bytes");
-      return true;
-    });
-  });
-  CONCLAVE_RETURN_IF_ERROR(done);
-  if (request.stop.stop_requested()) return stopped_error();
-
-  CONCLAVE_ASSIGN(const std::string state, guard(plugin, "serialize", [&] { return request.tokenizer->serialize(); }));
-  CONCLAVE_ASSIGN(FileWriter writer, FileWriter::create(stage.directory() / state_name));
-  CONCLAVE_RETURN_IF_ERROR(writer.write(state));
-  CONCLAVE_ASSIGN(FileEntry entry, finish_entry(writer));
-  return stage.commit({std::move(entry)}, {{"tokenizer", request.tokenizer_id}, {"sample_bytes", total}});
+  const auto train = [&](const std::filesystem::path& directory) {
+    return make_tokenizer(context, domains, selection, directory);
+  };
+  CONCLAVE_ASSIGN(const Stage stage,
+                  make_whole(context, "tokenizer", tokenizer_key(context, domains, selection), train));
+  CONCLAVE_ASSIGN(const bool untrained,
+                  guard(plugin, "needs_training", [&] { return request.tokenizer->needs_training(); }));
+  if (!untrained) return {};
+  CONCLAVE_ASSIGN(const std::string state, read_file(stage.directory() / state_name));
+  return guard(plugin, "load", [&] { return request.tokenizer->load(state); });
 }
 
 } // namespace conclave::data

@@ -60,18 +60,25 @@ Status FileWriter::write(std::span<const std::byte> data) {
   return {};
 }
 
-Result<FileDigest> FileWriter::finish(Pages pages) {
+Result<FileDigest> FileWriter::finish(Pages pages, Sync sync) {
   CONCLAVE_RETURN_IF_ERROR(flush());
-  if (::fsync(file_.get()) != 0) return file_error(path_, "write to disk", errno);
+  if (sync == Sync::now && ::fsync(file_.get()) != 0) return file_error(path_, "write to disk", errno);
   if (pages == Pages::drop) (void)::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED); // advice only
   if (::close(file_.release()) != 0) return file_error(path_, "close the file", errno);
   return FileDigest{size_, digest_.hex()};
 }
 
-Result<FileDigest> write_file(const std::filesystem::path& path, std::string_view content, Pages pages) {
+Result<FileDigest> write_file(const std::filesystem::path& path, std::string_view content, Pages pages, Sync sync) {
   CONCLAVE_ASSIGN(FileWriter writer, FileWriter::create(path));
   CONCLAVE_RETURN_IF_ERROR(writer.write(content));
-  return writer.finish(pages);
+  return writer.finish(pages, sync);
+}
+
+Status sync_file(const std::filesystem::path& path) {
+  const FileHandle file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return file_error(path, "open the file", errno);
+  if (::fsync(file.get()) != 0) return file_error(path, "write to disk", errno);
+  return {};
 }
 
 Status write_file_atomically(const std::filesystem::path& path, std::string_view content) {

@@ -41,6 +41,12 @@ enum class Pages {
   drop, ///< a verifying read meets the disk
 };
 
+/// When the written bytes are on the disk.
+enum class Sync {
+  now,  ///< before finish() returns
+  later ///< when the system likes: for a file whose digest is checked before it counts
+};
+
 class FileWriter {
  public:
   /// Never follows a symbolic link in the last part of `path`.
@@ -61,7 +67,7 @@ class FileWriter {
     return write(std::as_bytes(std::span(&value, 1)));
   }
   /// Writes what was gathered, syncs and closes. The file's name is durable after sync_directory() of its folder.
-  Result<FileDigest> finish(Pages pages = Pages::keep);
+  Result<FileDigest> finish(Pages pages = Pages::keep, Sync sync = Sync::now);
 
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
   [[nodiscard]] std::int64_t size() const noexcept { return size_; } ///< bytes so far
@@ -78,8 +84,12 @@ class FileWriter {
   std::int64_t size_ = 0;
 };
 
-/// Creates `path` with that content, synced; an existing file is an error.
-Result<FileDigest> write_file(const std::filesystem::path& path, std::string_view content, Pages pages = Pages::keep);
+/// Creates `path` with that content; an existing file is an error.
+Result<FileDigest> write_file(const std::filesystem::path& path, std::string_view content, Pages pages = Pages::keep,
+                              Sync sync = Sync::now);
+
+/// Has a file that was finished with Sync::later on the disk.
+Status sync_file(const std::filesystem::path& path);
 
 /// Readers see the old or the new content, never a part, whenever the process or the machine dies: written as
 /// `<path>.tmp`, synced, renamed, and the folder synced. One writer at a time for a path.

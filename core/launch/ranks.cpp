@@ -79,6 +79,53 @@ Result<RankInfo> resolve_ranks(const EnvironmentLookup& get) {
   return info;
 }
 
+namespace {
+
+Result<TaskInfo> task_of_launcher(const EnvironmentLookup& get) {
+  TaskInfo task;
+  if (get("JOB_COMPLETION_INDEX") != nullptr) {
+    CONCLAVE_RETURN_IF_ERROR(read_number(get, "Kubernetes", "JOB_COMPLETION_INDEX", task.index));
+    CONCLAVE_RETURN_IF_ERROR(read_number(get, "the manifest of the Job", "CONCLAVE_TASKS", task.count));
+    return task;
+  }
+  CONCLAVE_ASSIGN(const RankInfo ranks, resolve_ranks(get));
+  if (get("SLURM_ARRAY_TASK_ID") != nullptr) {
+    int first = 0, step = 1;
+    CONCLAVE_RETURN_IF_ERROR(read_number(get, "Slurm", "SLURM_ARRAY_TASK_ID", task.index));
+    CONCLAVE_RETURN_IF_ERROR(read_number(get, "Slurm", "SLURM_ARRAY_TASK_COUNT", task.count));
+    CONCLAVE_RETURN_IF_ERROR(read_number(get, "Slurm", "SLURM_ARRAY_TASK_MIN", first));
+    CONCLAVE_RETURN_IF_ERROR(read_number(get, "Slurm", "SLURM_ARRAY_TASK_STEP", step));
+    task.index = (task.index - first) / std::max(step, 1);
+  } else if (ranks.launcher == "single") {
+    return unsupported(
+        "nothing in the environment says which task this is",
+        "start it through srun, a Slurm job array, mpirun or a Kubernetes Indexed Job, or give --task 0/8 to "
+        "--task 7/8",
+        "--task auto");
+  }
+  return TaskInfo{task.index * ranks.world_size + ranks.rank, task.count * ranks.world_size};
+}
+
+} // namespace
+
+Result<TaskInfo> resolve_task(const std::string& text, const EnvironmentLookup& get) {
+  TaskInfo task;
+  if (text == "auto") {
+    CONCLAVE_ASSIGN(task, task_of_launcher(get));
+  } else {
+    const char *at = text.data(), *end = at + text.size();
+    const auto index = std::from_chars(at, end, task.index);
+    const bool slash = index.ec == std::errc{} && index.ptr != end && *index.ptr == '/';
+    const auto count = slash ? std::from_chars(index.ptr + 1, end, task.count) : index;
+    if (!slash || count.ec != std::errc{} || count.ptr != end)
+      return invalid("'" + text + "' is no task", "write --task 0/8 to --task 7/8, or --task auto", "--task");
+  }
+  if (task.index < 0 || task.count < 1 || task.index >= task.count)
+    return invalid("there is no task " + std::to_string(task.index) + " of " + std::to_string(task.count),
+                   "tasks are counted from 0", "--task");
+  return task;
+}
+
 Result<Mesh> resolve_mesh(const ParallelSizes& sizes, std::int64_t world_size, std::int64_t rank) {
   const auto text = [](std::int64_t n) { return std::to_string(n); };
   const std::int64_t dense = sizes.tensor * sizes.pipeline;

@@ -27,6 +27,16 @@ struct RankInfo {
 using EnvironmentLookup = std::function<const char*(const char* name)>;
 Result<RankInfo> resolve_ranks(const EnvironmentLookup& get);
 
+/// One of several processes that share out work over a file system: they need no network, nor to run at the same time.
+struct TaskInfo {
+  int index = 0, count = 1;
+};
+
+/// `text`: `2/8`, or `auto` for what the launcher says: an index of a Kubernetes Indexed Job (JOB_COMPLETION_INDEX; it has no
+/// variable for their number, so CONCLAVE_TASKS gives it), a task of a Slurm job array (with several ranks in its step, each of
+/// those), else the ranks of resolve_ranks().
+Result<TaskInfo> resolve_task(const std::string& text, const EnvironmentLookup& get);
+
 struct ParallelSizes {
   std::int64_t tensor = 1, pipeline = 1, expert = 1;
   std::int64_t data = 0; ///< 0 = what is left

@@ -5,19 +5,13 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
+
+#include "plan/divisors.hpp"
 
 namespace conclave::plan {
 namespace {
 
 constexpr std::int64_t most_tensor_ranks = 8; // of one machine: they wait for each other several times a layer
-
-std::vector<std::int64_t> divisors(std::int64_t n) {
-  std::vector<std::int64_t> found;
-  for (std::int64_t d = 1; d <= n; ++d)
-    if (n % d == 0) found.push_back(d);
-  return found;
-}
 
 } // namespace
 

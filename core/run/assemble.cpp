@@ -66,6 +66,9 @@ Result<data::PrepareRequest> assemble_prepare(const Experiment& experiment, Host
       stage.skips.push_back(std::find(domain.skip_filters.begin(), domain.skip_filters.end(), block.name) !=
                             domain.skip_filters.end());
     stage.make = [&block, &host] { return instantiate<Filter>(block, contexts(host)); };
+    CONCLAVE_ASSIGN(const auto probe, stage.make());
+    CONCLAVE_ASSIGN(const std::string inputs, guard(block.id.c_str(), "inputs", [&] { return probe->inputs(); }));
+    stage.annotate_key += "\n" + inputs;
     request.filters.push_back(std::move(stage));
   }
   CONCLAVE_ASSIGN(request.tokenizer, instantiate<Tokenizer>(section.tokenizer, contexts(host)));
@@ -76,6 +79,7 @@ Result<data::PrepareRequest> assemble_prepare(const Experiment& experiment, Host
   request.too_long = static_cast<int>(section.length.too_long);
   request.held_out = section.held_out;
   request.tokenizer_sample_bytes = section.tokenizer_sample;
+  request.memory = section.memory;
   request.drop_invalid_utf8 = section.invalid_utf8 == InvalidUtf8::drop;
   request.cache =
       section.cache.value.empty() ? default_cache_directory() / "data" : std::filesystem::path(section.cache.value);
@@ -84,7 +88,10 @@ Result<data::PrepareRequest> assemble_prepare(const Experiment& experiment, Host
   return request;
 }
 
-data::PlanSettings training_plan(const Experiment& experiment, int data_rank, int data_ranks) {
+namespace {
+
+/// What training and evaluation have in common.
+data::PlanSettings common_plan(const Experiment& experiment, int data_ranks) {
   data::PlanSettings plan;
   plan.bucket = experiment.data.batching.mode == BatchingMode::bucket;
   plan.document_attention = experiment.data.batching.document_attention;
@@ -93,18 +100,85 @@ data::PlanSettings training_plan(const Experiment& experiment, int data_rank, in
   plan.global_batch = experiment.train.batch;
   plan.micro_batch =
       experiment.train.micro_batch > 0 ? experiment.train.micro_batch : Count(experiment.train.batch / data_ranks);
-  plan.data_rank = data_rank;
-  plan.data_ranks = data_ranks;
-  plan.seed = experiment.seed;
   return plan;
 }
 
+data::WeightSettings weights_of(const WeightsSection& section) {
+  const auto rule = section.rule == MixtureRule::temperature ? data::WeightRule::temperature
+                    : section.rule == MixtureRule::unimax    ? data::WeightRule::unimax
+                                                             : data::WeightRule::given;
+  return {rule, section.alpha, section.passes};
+}
+
+data::CurriculumStage stage_of(const CurriculumSection& section, const Experiment& experiment) {
+  data::CurriculumStage stage;
+  stage.first = section.from.resolve(experiment.train.steps);
+  stage.length = section.length ? section.length->value : 0;
+  if (!section.shares.empty())
+    for (const DomainSection& domain : experiment.data.domains) stage.shares.push_back(section.shares.at(domain.name));
+  return stage;
+}
+
+/// The id of a token that is named as it is written.
+Result<std::int32_t> named_token(const std::string& name, const std::string& key, const std::string& tokenizer_id,
+                                 const Tokenizer& tokenizer) {
+  std::vector<std::int32_t> ids;
+  CONCLAVE_RETURN_IF_ERROR(guard(tokenizer_id.c_str(), "encode", [&] { return tokenizer.encode(name, ids); }));
+  if (ids.size() == 1) return ids.front();
+  return invalid("'" + name + "' is " + std::to_string(ids.size()) + " tokens of " + tokenizer_id + ", not one",
+                 "name a special token that its vocabulary has", "data.fill_in_middle." + key);
+}
+
+Result<data::FillInMiddle> fill_in_middle_of(const Experiment& experiment, const Tokenizer& tokenizer) {
+  const FillInMiddleSection& section = experiment.data.fill_in_middle;
+  data::FillInMiddle settings;
+  if (section.rate == 0) return settings;
+  settings.rate = section.rate;
+  settings.spm = section.spm;
+  const std::string& id = experiment.data.tokenizer.id;
+  CONCLAVE_ASSIGN(settings.prefix, named_token(section.prefix, "prefix", id, tokenizer));
+  CONCLAVE_ASSIGN(settings.suffix, named_token(section.suffix, "suffix", id, tokenizer));
+  CONCLAVE_ASSIGN(settings.middle, named_token(section.middle, "middle", id, tokenizer));
+  if (!section.domains.empty())
+    for (const DomainSection& domain : experiment.data.domains)
+      settings.domains.push_back(std::find(section.domains.begin(), section.domains.end(), domain.name) !=
+                                 section.domains.end());
+  return settings;
+}
+
+} // namespace
+
+Result<std::shared_ptr<const data::BatchPlan>> assemble_batches(const Experiment& experiment,
+                                                                std::shared_ptr<const data::TokenStore> store,
+                                                                const data::PrepareRequest& prepared, int data_rank,
+                                                                int data_ranks) {
+  data::PlanSettings plan = common_plan(experiment, data_ranks);
+  plan.data_rank = data_rank;
+  plan.data_ranks = data_ranks;
+  plan.seed = experiment.seed;
+  plan.weights = weights_of(experiment.data.weights);
+  plan.batches = experiment.train.steps;
+  for (const CurriculumSection& section : experiment.data.curriculum)
+    plan.curriculum.push_back(stage_of(section, experiment));
+  CONCLAVE_ASSIGN(plan.fill_in_middle, fill_in_middle_of(experiment, *prepared.tokenizer));
+  if (!plan.bucket && experiment.data.batching.packing == Packing::best_fit) {
+    data::PackTable::Request request;
+    request.length = plan.max_length;
+    request.cache = prepared.cache;
+    request.workers = prepared.workers;
+    request.stop = prepared.stop;
+    request.notice = prepared.notice;
+    CONCLAVE_ASSIGN(plan.packs, data::PackTable::make(*store, request));
+  }
+  return data::make_batch_plan(std::move(store), plan);
+}
+
 data::PlanSettings held_out_plan(const Experiment& experiment, int domain) {
-  data::PlanSettings plan = training_plan(experiment, 0, 1);
+  // Whatever the run's seed, mixture and packing: runs stay comparable.
+  data::PlanSettings plan = common_plan(experiment, 1);
   plan.split = data::Split::held_out;
   plan.only_domain = domain;
   plan.global_batch = plan.micro_batch;
-  plan.seed = 0; // the same held-out batches whatever the run's seed: runs stay comparable
   return plan;
 }
 
@@ -225,7 +299,7 @@ void check_memory(const Experiment& experiment, const RunNeeds& needs, Diagnosti
         where, "hardware.gpu_memory",
         "a GPU has " + plan::size_text(capacity) + ", and on " + layout + " one needs " + plan::arithmetic(most),
         how_to_save(experiment, most));
-  else if (static_cast<double>(sum) > 0.95 * static_cast<double>(capacity))
+  else if (static_cast<double>(sum) > plan::planned_share * static_cast<double>(capacity))
     diagnostics.hint(where, "hardware.gpu_memory",
                      "of " + plan::size_text(capacity) + " on " + layout + ", " + plan::size_text(sum) +
                          " are needed: little is left for gaps in the allocator and unevenly chosen experts",
@@ -266,18 +340,26 @@ void add_needs(const plan::Subject& subject, const CheckpointPolicy* policy, boo
 
 } // namespace
 
+Result<PlanPlugins> assemble_plan(const Experiment& experiment) {
+  PlanPlugins plugins;
+  plugins.log = std::make_unique<Logger>(true);
+  plugins.host = std::make_unique<HostServices>(check_services(experiment, *plugins.log));
+  const HostContextFactory make = contexts(*plugins.host);
+  CONCLAVE_ASSIGN(plugins.model, instantiate<Model>(experiment.model, make));
+  CONCLAVE_ASSIGN(const auto optimizer, instantiate<Optimizer>(experiment.optimizer, make));
+  CONCLAVE_ASSIGN(const auto tokenizer, instantiate<Tokenizer>(experiment.data.tokenizer, make));
+  plugins.subject.experiment = &experiment;
+  plugins.subject.model = plugins.model.get();
+  CONCLAVE_ASSIGN(plugins.subject.optimizer,
+                  guard(experiment.optimizer.id.c_str(), "traits", [&] { return optimizer->traits(); }));
+  plugins.subject.shape = {planned_vocabulary(experiment, tokenizer.get()), experiment.data.length.max};
+  return plugins;
+}
+
 Result<ParallelSizes> layout_for(const Experiment& experiment, std::int64_t ranks) {
   if (!experiment.parallel.automatic) return parallel_sizes(experiment);
-  Logger log(true);
-  HostServices host(check_services(experiment, log));
-  CONCLAVE_ASSIGN(const auto model, instantiate<Model>(experiment.model, contexts(host)));
-  CONCLAVE_ASSIGN(const auto optimizer, instantiate<Optimizer>(experiment.optimizer, contexts(host)));
-  CONCLAVE_ASSIGN(const auto tokenizer, instantiate<Tokenizer>(experiment.data.tokenizer, contexts(host)));
-  plan::Subject subject{&experiment, model.get(), {}, {}};
-  CONCLAVE_ASSIGN(subject.optimizer,
-                  guard(experiment.optimizer.id.c_str(), "traits", [&] { return optimizer->traits(); }));
-  subject.shape = {planned_vocabulary(experiment, tokenizer.get()), experiment.data.length.max};
-  return plan::choose_layout(subject, ranks);
+  CONCLAVE_ASSIGN(const PlanPlugins plugins, assemble_plan(experiment));
+  return plan::choose_layout(plugins.subject, ranks);
 }
 
 RunNeeds check_assembled(const Experiment& experiment, Diagnostics& diagnostics, std::int64_t ranks) {

@@ -29,8 +29,13 @@ std::filesystem::path default_cache_directory();
 /// Sources, filters and tokenizer of the experiment as prepare() wants them.
 Result<data::PrepareRequest> assemble_prepare(const Experiment& experiment, HostServices& host);
 
-/// The plan of the training batches, or of one domain's held-out batches.
-data::PlanSettings training_plan(const Experiment& experiment, int data_rank, int data_ranks);
+/// The training batches of prepared data. `prepared`: as prepare() left it; its tokenizer knows the tokens that the experiment
+/// names, and whole documents that share sequences (`packing: best_fit`) are worked out in its cache.
+Result<std::shared_ptr<const data::BatchPlan>> assemble_batches(const Experiment& experiment,
+                                                                std::shared_ptr<const data::TokenStore> store,
+                                                                const data::PrepareRequest& prepared, int data_rank,
+                                                                int data_ranks);
+/// The plan of one domain's held-out batches: one pass over windows or documents, by the experiment's lengths alone.
 data::PlanSettings held_out_plan(const Experiment& experiment, int domain);
 
 struct TrainPlugins {
@@ -43,6 +48,15 @@ Result<TrainPlugins> assemble_training(const Experiment& experiment, HostService
 /// Only the monitors that this rank runs.
 Result<std::vector<Observer::Watched>> assemble_monitors(const Experiment& experiment, HostServices& host, int rank,
                                                          int local_rank);
+
+/// What plans are made of, in the check phase. The subject points into the rest, and to the experiment, which outlives it.
+struct PlanPlugins {
+  std::unique_ptr<Logger> log;
+  std::unique_ptr<HostServices> host;
+  std::shared_ptr<Model> model;
+  plan::Subject subject;
+};
+Result<PlanPlugins> assemble_plan(const Experiment& experiment);
 
 /// The degrees of `parallel`, as resolve_mesh() takes them; not of `parallel: auto`.
 ParallelSizes parallel_sizes(const Experiment& experiment);

@@ -196,6 +196,7 @@ Status RunDirectory::write_record(const Experiment& experiment, const PluginRegi
                   {"flops_per_token", attempt.flops_per_token}}},
                 {"data", {{"order", attempt.data_order}, {"store", attempt.data_store}}},
                 {"first_step", attempt.first_step}};
+  entry["data"]["passes"] = attempt.data_passes;
   if (!attempt.resumed_from.empty()) entry["resumed_from"] = attempt.resumed_from;
   if (!attempt.allowed_changes.empty()) entry["allowed_changes"] = attempt.allowed_changes;
   record["attempts"].push_back(std::move(entry));

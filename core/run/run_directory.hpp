@@ -38,10 +38,11 @@ struct AttemptRecord {
   std::vector<std::pair<std::string, std::string>> operators; ///< operator, implementation
   Mesh mesh;
   std::int64_t parameters = 0, active_parameters = 0;
-  double flops_per_token = 0;         ///< of the model, forward and backward
-  std::string data_order, data_store; ///< digests: of the order of the batches, of the prepared data
-  std::string launcher;               ///< who started the ranks
-  std::string resumed_from;           ///< checkpoint path; "" for a fresh start
+  double flops_per_token = 0;                ///< of the model, forward and backward
+  std::string data_order, data_store;        ///< digests: of the order of the batches, of the prepared data
+  std::map<std::string, double> data_passes; ///< by domain: how often all steps of the run go over it
+  std::string launcher;                      ///< who started the ranks
+  std::string resumed_from;                  ///< checkpoint path; "" for a fresh start
   std::vector<std::pair<std::string, std::string>> allowed_changes; ///< key: "old -> new" under --allow-change
 };
 

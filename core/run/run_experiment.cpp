@@ -18,6 +18,7 @@
 #include "plan/memory.hpp"
 #include "plugin/guard.hpp"
 #include "run/assemble.hpp"
+#include "run/batch_report.hpp"
 #include "run/closing_words.hpp"
 #include "run/cluster.hpp"
 #include "run/evaluation.hpp"
@@ -261,6 +262,7 @@ class Run {
     const auto span = trace_.span("prepare");
     CONCLAVE_ASSIGN(auto request, assemble_prepare(experiment_, *host_));
     request.stop = stop_->token();
+    request.task = request_.task;
     PrepareProgress progress(log_, request_.quiet);
     request.progress = [&progress](const char* stage, std::int64_t done, std::int64_t total, const char* unit) {
       progress.update(stage, done, total, unit);
@@ -272,11 +274,13 @@ class Run {
     if (!prepared.ok()) return prepared.error();
     store_ = std::move(prepared).value();
     tokenizer_ = request.tokenizer;
+    if (request_.task.index != 0) return {}; // task 0 tells, and makes what the batches need
     for (const auto& line : describe_prepared(report, *store_)) log_.info(line);
     if (directory_ != nullptr && is_first()) CONCLAVE_RETURN_IF_ERROR(directory_->write_data_report(report));
     const Mesh mesh = cluster_ != nullptr ? cluster_->mesh() : Mesh();
-    CONCLAVE_ASSIGN(plan_, data::make_batch_plan(store_, training_plan(experiment_, mesh.index(MeshDim::data),
-                                                                       mesh.size(MeshDim::data))));
+    CONCLAVE_ASSIGN(
+        plan_, assemble_batches(experiment_, store_, request, mesh.index(MeshDim::data), mesh.size(MeshDim::data)));
+    for (const auto& line : describe_batches(*plan_, *store_, experiment_.train.steps)) log_.info(line);
     return {};
   }
 
@@ -399,6 +403,8 @@ class Run {
     attempt.flops_per_token = 3 * summary_.forward_flops_per_token; // the backward pass takes two forward passes' worth
     attempt.data_order = plan_->digest();
     attempt.data_store = store_->digest();
+    const std::vector<double> passes = plan_->passes(experiment_.train.steps);
+    for (std::size_t d = 0; d < passes.size(); ++d) attempt.data_passes[store_->domain_name(d)] = passes[d];
     if (request_.resume) {
       std::unique_ptr<CheckpointReader> reader;
       if (!resume_path_.empty()) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "config/experiment.hpp"
+#include "data/stage.hpp"
 #include "launch/device.hpp"
 #include "plugin/registry.hpp"
 
@@ -35,6 +36,7 @@ struct RunRequest {
   std::int64_t trace_steps = 0;      ///< with `trace`: the first steps of this attempt only; 0 = all
   std::filesystem::path step_record; ///< every rank writes `<this>.<rank>` (step_record.hpp); "" = none
   bool prepare_only = false;
+  data::Task task;                       ///< with prepare_only: this process among those that prepare together
   std::optional<ProfileRequest> profile; ///< nothing is saved then
   std::filesystem::path program;         ///< this executable, for the commands named at the end
   std::vector<std::string> overrides;    ///< of --set, likewise

@@ -3,6 +3,7 @@
 #include "run/training_loop.hpp"
 
 #include <chrono>
+#include <numeric>
 #include <optional>
 
 #include "launch/host_waits.hpp"
@@ -130,6 +131,10 @@ class Loop {
     add("tokens_per_second", "tokens", tokens / seconds, Reduction::sum);
     add("step_seconds", "seconds", seconds, Reduction::max);
     add("data_wait_seconds", "seconds", waited, Reduction::max);
+    const std::int64_t inputs =
+        std::accumulate(batch.domain_tokens.begin(), batch.domain_tokens.end(), std::int64_t{0});
+    add("padding_share", "", 1 - static_cast<double>(inputs) / static_cast<double>(batch.global_places),
+        Reduction::none);
     add("applied", "", result.applied ? 1 : 0, Reduction::min);
     add("loss_scale", "", result.loss_scale, Reduction::none);
     add("dropped_tokens", "tokens", 0, Reduction::sum); // dropless by construction

@@ -23,6 +23,7 @@ ColumnRow::~ColumnRow() = default;
 ShardReader::~ShardReader() = default;
 Source::~Source() = default;
 Filter::~Filter() = default;
+EditFilter::~EditFilter() = default;
 DedupFilter::~DedupFilter() = default;
 Tokenizer::~Tokenizer() = default;
 Scheduler::~Scheduler() = default;

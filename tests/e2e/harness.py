@@ -38,6 +38,16 @@ def metrics(run_dir):
     return rows
 
 
+def prepared(cache):
+    """What a cache of prepared data holds: {stage folder: (facts, {file: digest})}; a folder that is not whole is an error."""
+    found = {}
+    for folder in (pathlib.Path(cache) / "conclave/data").iterdir():
+        if folder.name != ".locks":
+            manifest = json.loads((folder / "manifest.json").read_text())
+            found[folder.name] = (manifest["facts"], {file["name"]: file["digest"] for file in manifest["files"]})
+    return found
+
+
 class ConclaveTest(unittest.TestCase):
     """Gives each test a folder with a corpus, a data cache of its own and helpers to run."""
 

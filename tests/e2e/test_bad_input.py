@@ -36,6 +36,11 @@ class BadInput(ConclaveTest):
         said = self.run_conclave("--run-dir", "run", "--set", "data.batching.drop_last=false", code=2)
         self.assertIn("data.batching.drop_last: every batch is full", said)
 
+    def test_a_mark_that_is_no_token(self):
+        said = self.run_conclave("--run-dir", "run", "--set",
+                                 "data.fill_in_middle={rate: 0.5, prefix: <p>, suffix: <s>, middle: <m>}", code=2)
+        self.assertIn("data.fill_in_middle.prefix: '<p>' is 3 tokens of tokenizer/bytes, not one: name a special token", said)
+
     def test_a_corpus_smaller_than_one_batch(self):
         write_corpus(self.dir / "few", files=2)
         said = self.run_conclave("--run-dir", "run", "--set", "train.batch=4000", "--set", "train.micro_batch=4", text=self.dir / "few", code=2)

@@ -15,6 +15,11 @@ class ResumeKinds(ConclaveTest):
         kinds = {
             "bucketed": ["data.batching.mode=bucket", "data.batching.bucket_step=8"],
             "documents": ["data.batching.document_attention=true", "train.recompute=true", "model.with.tie_embeddings=true"],
+            "stages": ["data.weights={rule: temperature, alpha: 0.5}", "data.curriculum=[{from: 0, length: 8, shares: {prose: 1, "
+                       "lists: 1}}, {from: 3, length: 16}, {from: 50%, shares: {prose: 0, lists: 1}}]"],
+            "packed": ["data.batching.packing=best_fit", "data.batching.document_attention=true"],
+            "rearranged": ["data.tokenizer={use: tokenizer/hf-bpe, with: {vocabulary: 290, special: [<pre>, <suf>, <mid>]}}",
+                           "data.fill_in_middle={rate: 50%, spm: 50%, prefix: <pre>, suffix: <suf>, middle: <mid>}"],
             "bf16": ["precision.compute=bf16", "train.micro_batch=2"],
             "fp16": ["precision.compute=fp16", "precision.loss_scale={initial: 4194304, interval: 3}", "train.max_skipped=9"],
             "biased": ["model.with.router={bias_update_rate: 0.01, scores: sigmoid}", "train.label_smoothing=0.1",

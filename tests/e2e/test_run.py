@@ -28,6 +28,22 @@ class Run(ConclaveTest):
         self.assertIn(["experts", "Conclave CPU kernel"], attempt["operators"])
         self.assertRegex(attempt["arithmetic"], "[0-9]+ threads")
         self.assertIn("run directory: ", said)
+        # 12 batches of 6 and 2 sequences.
+        self.assertEqual(sorted(attempt["data"]["passes"]), ["lists", "prose"])
+        self.assertRegex(said, r"passes over each domain in 12 steps: prose 0\.\d+, lists 0\.\d+")
+
+    def test_the_mixture_is_that_of_the_stage(self):
+        said = self.run_conclave("--run-dir", "run", "--set", "data.curriculum=[{from: 50%, length: 16, shares: {prose: 1, lists: 3}}]")
+        self.assertRegex(said, r"from step 0 on up to 32 tokens a sequence; prose 75 %, lists 25 %")
+        self.assertRegex(said, r"from step 6 on up to 16 tokens a sequence; prose 25 %, lists 75 %")
+        rows = [row for (kind, _), row in sorted(metrics(self.dir / "run").items()) if kind == "step"]
+        self.assertEqual([row["domain_share_by_domain"] for row in rows], 6 * [{"prose": 0.75, "lists": 0.25}] + 6 * [{"prose": 0.25, "lists": 0.75}])
+        self.assertEqual([row["tokens"] for row in rows], 6 * [8 * 32] + 6 * [8 * 16])
+
+    def test_packs_of_whole_documents_say_how_much_is_padding(self):
+        self.run_conclave("--run-dir", "run", "--set", "data.batching.packing=best_fit", "--set", "data.length.max=512")
+        shares = [row["padding_share"] for (kind, _), row in metrics(self.dir / "run").items() if kind == "step"]
+        self.assertTrue(all(0 < share < 0.9 for share in shares), shares)
 
     def test_says_what_each_filter_kept_and_dropped_of_each_domain(self):
         texts = self.dir / "text"

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import unittest
 
-from launched import RANKS, LaunchedTest
+from launched import CONCLAVE, EXPERIMENT, RANKS, LaunchedTest
+from harness import prepared
 
 ORACLES = pathlib.Path(os.environ.get("CONCLAVE_ORACLES", ""))
 
@@ -48,6 +49,16 @@ class Launchers(LaunchedTest):
         run = self.launch("mpirun", *as_root, "--oversubscribe", "-n", RANKS)
         self.assert_ended_well(run, "mpirun")
         self.assert_same_run(self.straight(), run)
+
+    @unittest.skipUnless(shutil.which("mpirun"), "no mpirun: apt-get install openmpi-bin")
+    def test_open_mpi_shares_out_the_preparation(self):
+        as_root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+        prepare = [CONCLAVE, "prepare", str(EXPERIMENT), *self.settings()[2:4]]
+        for cache, command in (("alone", prepare), ("shared", ["mpirun", *as_root, "--oversubscribe", "-n", str(RANKS), *prepare, "--task", "auto"])):
+            done = subprocess.run(command, cwd=self.dir, text=True, env={**self.environment(), "XDG_CACHE_HOME": str(self.dir / cache)},
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+            self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(prepared(self.dir / "alone"), prepared(self.dir / "shared"))
 
 
 if __name__ == "__main__":

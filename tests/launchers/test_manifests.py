@@ -14,6 +14,7 @@ import time
 import unittest
 
 from launched import CONCLAVE, LAYOUT, ROOT, TINY, LaunchedTest
+from harness import prepared
 from slurm_cluster import free_ports
 
 FOLDER = ROOT / "tools/launch/kubernetes"
@@ -75,6 +76,29 @@ class Manifests(LaunchedTest):
         container["args"][0] = "2"
         self.assert_same_run([self.start_pod(container, 2, index, {
             "JOB_COMPLETION_INDEX": str(index), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}) for index in range(2)])
+
+    def test_prepare_job(self):
+        job = yaml.safe_load((FOLDER / "prepare-job.yaml").read_text())
+        spec, pod = job["spec"], job["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        variables = {entry["name"]: entry["value"] for entry in container["env"]}
+        self.assertEqual((spec["completionMode"], variables["CONCLAVE_TASKS"]), ("Indexed", str(spec["completions"])))
+        self.assertEqual(pod["restartPolicy"], "Never", "a podFailurePolicy is refused with another one")
+        (ends,) = [rule["onExitCodes"] for rule in spec["podFailurePolicy"]["rules"] if rule["action"] == "FailJob"]
+        self.assertFalse({1, 2, 3, 5} & set(ends["values"]))
+        self.assertEqual(container["command"], ["/opt/conclave/tools/conclave"])
+        local = {"/opt/conclave/experiments/moe-10b.yaml": str(TINY), "vars.text=/data/text": f"vars.text={self.shared / 'text'}"}
+        arguments = [local.get(text, text) for text in container["args"]]
+        caches = {}
+        for tasks in (1, 3):
+            caches[tasks] = self.dir / f"cache-{tasks}"
+            environment = {**variables, **self.environment(), "CONCLAVE_TASKS": str(tasks), "XDG_CACHE_HOME": str(caches[tasks])}
+            pods = [subprocess.Popen([CONCLAVE, *arguments], cwd=self.dir, env={**environment, "JOB_COMPLETION_INDEX": str(index)},
+                                     text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for index in range(tasks)]
+            for pod_process in pods:
+                said, _ = pod_process.communicate(timeout=300)
+                self.assertEqual(pod_process.returncode, 0, said)
+        self.assertEqual(prepared(caches[1]), prepared(caches[3]))
 
     def test_pytorch_job(self):
         job = yaml.safe_load((FOLDER / "pytorchjob.yaml").read_text())

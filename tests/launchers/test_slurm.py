@@ -10,7 +10,7 @@ import unittest
 
 import slurm_cluster
 from launched import CONCLAVE, EXPERIMENT, RANKS, ROOT, LaunchedTest
-from harness import metrics
+from harness import metrics, prepared
 
 # What the headers ask of a real cluster, in the size of this one.
 SMALL = ("--nodes=1", f"--ntasks-per-node={RANKS}", "--gpus-per-node=0", "--cpus-per-task=1", "--time=30")
@@ -102,6 +102,20 @@ run=$2
             self.assert_ended_well(self.dir / f"runs/tiny-{job}_{task}", "srun")
         self.assertNotEqual(metrics(self.dir / f"runs/tiny-{job}_1"), metrics(self.dir / f"runs/tiny-{job}_2"))
         self.assert_same_run(self.straight("--set", "seed=2"), self.dir / f"runs/tiny-{job}_2")
+
+    def prepare(self, *options, cache):
+        return self.submit("prepare.sbatch", EXPERIMENT, *self.settings()[2:4], options=("--ntasks-per-node=1", *options),
+                           XDG_CACHE_HOME=self.dir / cache)
+
+    def test_an_array_shares_out_the_preparation(self):
+        # One task at a time: the first one makes everything, as it must when the others come late or never.
+        for cache, array in (("alone", "0-0"), ("shared", "3-9:2"), ("late", "0-3%1")):
+            job = self.prepare(f"--array={array}", cache=cache)
+            first, _, last = array.partition("%")[0].partition(":")[0].partition("-")
+            for task in range(int(first), int(last) + 1, 2 if ":" in array else 1):
+                self.wait(f"{job}_{task}", "COMPLETED")
+        self.assertEqual(prepared(self.dir / "alone"), prepared(self.dir / "shared"))
+        self.assertEqual(prepared(self.dir / "alone"), prepared(self.dir / "late"))
 
     def test_the_end_of_the_time_is_told_to_every_rank(self):
         # --signal goes to the script alone, which hands it on. The second attempt is done at once.

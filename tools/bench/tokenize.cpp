@@ -7,52 +7,22 @@
 // the tokenizer's files and `ids`, records of a 32-bit count and so many 32-bit ids; `-` for none. The figure is of encode()
 // alone: the median of five rounds over all texts.
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
-#include <iterator>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "conclave/testkit.hpp"
 #include "conclave/tokenizer.hpp"
+#include "plugins.hpp"
 
 namespace conclave {
 namespace {
-
-std::vector<std::string> read_texts(const char* path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  std::vector<std::string> texts;
-  for (std::size_t at = 0; at + 4 <= bytes.size();) {
-    std::uint32_t size = 0;
-    std::memcpy(&size, bytes.data() + at, 4);
-    texts.push_back(bytes.substr(at + 4, size));
-    at += 4 + size;
-  }
-  return texts;
-}
-
-Result<std::shared_ptr<Tokenizer>> make(HostContext& host, const char* path, const char* id, std::span<char*> options) {
-  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!library) return invalid(dlerror());
-  const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, plugin_entry_symbol));
-  if (!entry) return invalid("it has no entry", {}, path);
-  std::vector<Value::Member> with;
-  for (const std::string_view option : options) {
-    const std::size_t at = option.find('=');
-    if (at == std::string_view::npos) return invalid("'" + std::string(option) + "' is no OPTION=VALUE");
-    with.push_back({std::string(option.substr(0, at)), {}, Value::scalar(std::string(option.substr(at + 1)))});
-  }
-  return testkit::make<Tokenizer>(testkit::descriptor_of(entry, id), host, Value::map(std::move(with)));
-}
 
 Status train(Tokenizer& tokenizer, const std::vector<std::string>& texts) {
   const auto start = std::chrono::steady_clock::now();
@@ -109,9 +79,9 @@ Status write(const Tokenizer& tokenizer, const std::vector<std::string>& texts, 
 }
 
 Status run(std::span<char*> arguments) {
-  const auto texts = read_texts(arguments[2]);
+  const auto texts = bench::read_texts(arguments[2]);
   testkit::FakeHost host({.phase = Phase::prepare, .plugin_id = arguments[1]});
-  CONCLAVE_ASSIGN(const auto tokenizer, make(host, arguments[0], arguments[1], arguments.subspan(4)));
+  CONCLAVE_ASSIGN(const auto tokenizer, bench::make<Tokenizer>(host, arguments[0], arguments[1], arguments.subspan(4)));
   if (tokenizer->needs_training()) CONCLAVE_RETURN_IF_ERROR(train(*tokenizer, texts));
   if (std::string_view(arguments[3]) != "-") return write(*tokenizer, texts, arguments[3]);
   return measure(*tokenizer, texts);

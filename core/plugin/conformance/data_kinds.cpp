@@ -19,7 +19,7 @@ testkit::FakeHost::Settings prepare_phase(const Subject& subject) {
 
 // ---- source ----
 
-using Documents = std::vector<std::pair<std::string, std::string>>;
+using Documents = std::vector<RawDocument>;
 
 std::vector<ShardInfo> shards_of(Source& source) { return require_ok(source.shards(), "shards()"); }
 
@@ -28,14 +28,15 @@ Documents read_some(Source& source, const ShardInfo& shard, std::size_t most) {
   const auto reader = require_ok(source.open(shard), "open(" + shard.id + ")");
   require(reader != nullptr, "open(" + shard.id + ") returned null");
   Documents documents;
-  std::string id = "left over", text = "left over";
+  // Whatever lay there before must not show: the host hands the same object over and over.
+  RawDocument document{"left over", "left over", "left over", "left over"};
   while (documents.size() < most) {
-    if (!require_ok(reader->next(id, text), "next() of " + shard.id)) {
-      require(!require_ok(reader->next(id, text), "next() after the end of " + shard.id),
+    if (!require_ok(reader->next(document), "next() of " + shard.id)) {
+      require(!require_ok(reader->next(document), "next() after the end of " + shard.id),
               "next() goes on after it said false");
       break;
     }
-    documents.emplace_back(id, text);
+    documents.push_back(document);
   }
   require(reader->skipped() >= 0, "skipped() is negative");
   return documents;
@@ -80,7 +81,7 @@ void documents_have_ids(const Subject& subject) {
   const auto shards = shards_of(*source);
   require(!shards.empty(), "no shard and no error: no match must be an error that names the pattern");
   std::set<std::string> ids;
-  for (const auto& [id, text] : read_some(*source, shards.front(), 1000)) {
+  for (const auto& [id, text, url, language] : read_some(*source, shards.front(), 1000)) {
     require(!id.empty(), "a document of " + shards.front().id + " has no id");
     require(ids.insert(id).second, "two documents of " + shards.front().id + " are called " + id);
   }
@@ -146,29 +147,42 @@ void select_is_deterministic(const Subject& subject) {
   }
 }
 
-void duplicates_keep_the_first(const Subject& subject) {
+void equal_documents_meet(const Subject& subject) {
   testkit::FakeHost host(prepare_phase(subject));
   const auto filter = subject.make<Filter>(host);
   const auto* dedup = dynamic_cast<const DedupFilter*>(filter.get());
   if (!dedup) throw CaseSkipped("it compares no documents with each other");
   require(dedup->reason() && *dedup->reason(), "reason() is empty");
   const std::string text = sample_texts()[3];
-  const auto columns = testkit::annotate(*filter, {text, text, text});
+  const std::vector<std::string> texts = {text, sample_texts()[4], text};
+  const auto columns = testkit::annotate(*filter, texts);
   std::vector<testkit::MemoryColumns::Row> rows;
-  for (std::size_t i = 0; i < 3; ++i) rows.push_back(columns.row(i));
-  std::vector<std::uint64_t> keys, others;
-  dedup->keys(rows[0], keys);
-  dedup->keys(rows[1], others);
-  std::sort(keys.begin(), keys.end());
-  std::sort(others.begin(), others.end());
-  require(keys == others, "equal documents get different keys");
-  if (dedup->select(rows[0]).reason || keys.empty()) throw CaseSkipped("it does not look at the sample text");
-  const std::vector<DedupMember> group = {{0, 0, &rows[0]}, {1, 0, &rows[1]}, {2, 0, &rows[2]}};
-  std::vector<bool> drop(3);
-  dedup->resolve(group, drop);
-  require(drop.size() == 3, "resolve() changes the size of its answer");
-  require(!drop[0], "resolve() drops the first document of a group, so none would stay");
-  require(drop[1] && drop[2], "resolve() keeps exact duplicates");
+  std::vector<std::vector<DedupKey>> keys(texts.size());
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    rows.push_back(columns.row(i));
+    dedup->keys(rows[i], keys[i]);
+    std::sort(keys[i].begin(), keys[i].end());
+  }
+  require(keys[0] == keys[2], "equal documents get different keys or values");
+  if (dedup->select(rows[0]).reason || keys[0].empty()) throw CaseSkipped("it does not look at the sample text");
+  for (const DedupKey& one : keys[0])
+    for (const DedupKey& two : keys[1])
+      require(dedup->same(one.value, two.value) == dedup->same(two.value, one.value), "same() is not symmetric");
+}
+
+void edits_are_pure(const Subject& subject) {
+  testkit::FakeHost host(prepare_phase(subject));
+  const auto one = subject.make<Filter>(host), two = subject.make<Filter>(host);
+  const auto* editor = dynamic_cast<const EditFilter*>(one.get());
+  if (!editor) throw CaseSkipped("it edits no text");
+  const auto& other = dynamic_cast<const EditFilter&>(*two);
+  for (const std::string& text : sample_texts()) {
+    const Document document{.id = "doc#0", .text = text};
+    std::string first = "left from before", second;
+    const bool changed = editor->edit(document, first);
+    require(other.edit(document, second) == changed && (!changed || first == second),
+            "edit() depends on more than the document for '" + text.substr(0, 60) + "'");
+  }
 }
 
 // ---- tokenizer ----
@@ -271,11 +285,9 @@ std::vector<Case> source_cases() {
 }
 
 std::vector<Case> filter_cases() {
-  return {{"columns are sane", columns_are_sane},
-          {"annotate writes every cell", annotate_writes_every_cell},
-          {"annotate is pure", annotate_is_pure},
-          {"select is deterministic", select_is_deterministic},
-          {"duplicates keep the first", duplicates_keep_the_first}};
+  return {{"columns are sane", columns_are_sane},         {"annotate writes every cell", annotate_writes_every_cell},
+          {"annotate is pure", annotate_is_pure},         {"select is deterministic", select_is_deterministic},
+          {"equal documents meet", equal_documents_meet}, {"edits are pure", edits_are_pure}};
 }
 
 std::vector<Case> tokenizer_cases() {

@@ -33,10 +33,9 @@ TEST(ExactDedup, NormalisationDecidesWhatIsEqual) {
 /// A row whose key collides with every other one.
 struct CollidingRow final : ColumnRow {
   std::uint64_t check = 0;
-  std::int64_t length = 0;
-  CollidingRow(std::uint64_t c, std::int64_t l) : check(c), length(l) {}
+  explicit CollidingRow(std::uint64_t c) : check(c) {}
   double real(std::size_t) const override { return 0; }
-  std::int64_t integer(std::size_t) const override { return length; }
+  std::int64_t integer(std::size_t) const override { return 0; }
   std::uint64_t bits(std::size_t column) const override { return column == 0 ? 7 : check; }
 };
 
@@ -44,21 +43,29 @@ TEST(ExactDedup, ACollisionOfTheKeyDropsNothing) {
   testkit::FakeHost host;
   const auto filter = std::dynamic_pointer_cast<DedupFilter>(make(host));
   ASSERT_TRUE(filter);
-  const CollidingRow rows[] = {{1, 10}, {2, 10}, {1, 11}, {2, 10}, {1, 10}};
-  std::vector<DedupMember> group;
-  for (const auto& row : rows) group.push_back({group.size(), 0, &row});
-  std::vector<bool> drop(group.size());
-  filter->resolve(group, drop);
-  EXPECT_EQ(drop, (std::vector<bool>{false, false, false, true, true}));
+  std::vector<DedupKey> keys;
+  for (const std::uint64_t check : {1, 2, 1}) filter->keys(CollidingRow(check), keys);
+  EXPECT_EQ(keys, (std::vector<DedupKey>{{7, 1}, {7, 2}, {7, 1}}));
+  EXPECT_FALSE(filter->same(1, 2));
 }
 
 TEST(ExactDedup, ScopeIsASelectionOption) {
   testkit::FakeHost host;
-  const auto global = std::dynamic_pointer_cast<DedupFilter>(make(host));
-  const auto domain = std::dynamic_pointer_cast<DedupFilter>(make(host, testkit::map({{"scope", "domain"}})));
-  EXPECT_TRUE(global->across_domains());
-  EXPECT_FALSE(domain->across_domains());
-  EXPECT_EQ(testkit::this_library("filter/exact-dedup").options.find("scope")->affects, Affects::selection);
+  const auto scope = [&](const Value& with) {
+    return std::dynamic_pointer_cast<DedupFilter>(make(host, with))->scope();
+  };
+  EXPECT_EQ(scope({}).within, DedupScope::Within::corpus);
+  EXPECT_EQ(scope(testkit::map({{"scope", "domain"}})).within, DedupScope::Within::domain);
+  EXPECT_EQ(scope(testkit::map({{"scope", "dump"}, {"dump", "CC-[0-9]+"}})).dump, "CC-[0-9]+");
+  const OptionTable& table = testkit::this_library("filter/exact-dedup").options;
+  for (const char* name : {"scope", "dump"}) EXPECT_EQ(table.find(name)->affects, Affects::selection);
+}
+
+TEST(ExactDedup, ADumpGoesWithItsScope) {
+  const OptionTable& table = testkit::this_library("filter/exact-dedup").options;
+  EXPECT_FALSE(testkit::bind_options(table, testkit::map({{"scope", "dump"}})).ok());
+  EXPECT_FALSE(testkit::bind_options(table, testkit::map({{"dump", "CC"}})).ok());
+  EXPECT_FALSE(testkit::bind_options(table, testkit::map({{"scope", "dump"}, {"dump", "CC-["}})).ok());
 }
 
 } // namespace

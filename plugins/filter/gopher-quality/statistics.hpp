@@ -1,54 +1,59 @@
-// What Gopher's rules look at in one text: counts of words, symbols and lines, and repetition.
+// What Gopher's quality rules look at in one text: counts of words, symbols and lines.
 //
-// Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher" (2021), appendix A.1.1: the
-// quality filter of MassiveText and table A1 (repetition). Where the paper leaves room this says what is meant:
-//   word       a run without white space. For the count of letters, a word counts when it holds a letter.
-//   line       a line with something other than white space on it, without the white space at its ends
-//   paragraph  lines between blank lines
-//   n-gram     n consecutive words, in lower case and without punctuation (datakit::for_each_word)
+// Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher" (2021), appendix A.1.1. Where the
+// paper leaves room this is what datatrove does, so that published thresholds mean the same here:
+//   word    one of datakit::WordCutter's. Marks are none where words are counted and measured; shares are of all
+//   line    what stands between line ends, empty or not
 //
-// Threading: one thread at a time per object; results depend on the text alone.
+// Threading: one thread at a time per object; results depend on the text, its language and the lists alone.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
-#include "repetition.hpp"
+#include "conclave/datakit/words.hpp"
 
 namespace conclave::quality {
 
-inline constexpr std::size_t top_ngram_sizes[] = {2, 3, 4};
-inline constexpr std::size_t repeated_ngram_sizes[] = {5, 6, 7, 8, 9, 10};
-
 struct Statistics {
-  std::int64_t words = 0;
-  double mean_word_length = 0;                        ///< characters
-  double hashes_per_word = 0;                         ///< `#`
-  double ellipses_per_word = 0;                       ///< `...` or the single character
-  double bullet_lines = 0;                            ///< share of lines that begin with a bullet
-  double ellipsis_lines = 0;                          ///< share of lines that end with an ellipsis
-  double words_with_letter = 0;                       ///< share of words
-  std::int64_t stop_words = 0;                        ///< different ones of: the, be, to, of, and, that, have, with
-  double repeated_lines = 0, repeated_paragraphs = 0; ///< shares of lines, of paragraphs
-  double repeated_line_characters = 0, repeated_paragraph_characters = 0; ///< shares of characters
-  std::array<double, 3> top_ngrams{};                                     ///< shares of characters, by top_ngram_sizes
-  std::array<double, 6> repeated_ngrams{}; ///< shares of characters, by repeated_ngram_sizes
+  std::int64_t words = 0;       ///< without marks
+  double mean_word_length = 0;  ///< characters, of those
+  double hashes_per_word = 0;   ///< `#`, for each word or mark
+  double ellipses_per_word = 0; ///< `...` or the single character
+  double bullet_lines = 0;      ///< share of lines that begin with a bullet
+  double ellipsis_lines = 0;    ///< share of lines that end with an ellipsis
+  double words_with_letter = 0; ///< share of words and marks
+  /// Different stop words of the text's language; -1 where no list is given for it.
+  std::int64_t stop_words = 0;
 };
+
+/// By language; the list of "" is for texts of unknown language.
+using StopWords = std::map<std::string, std::vector<std::string>>;
 
 class StatisticsMeter {
  public:
-  Statistics operator()(std::string_view text);
+  explicit StatisticsMeter(const StopWords& stop_words);
+  /// `language`: a BCP 47 tag, or empty.
+  Statistics operator()(std::string_view text, std::string_view language);
 
  private:
-  void scan_words(std::string_view text, Statistics& out);
-  void scan_lines(std::string_view text, Statistics& out);
+  /// Stop words of one language, each with its number.
+  struct List {
+    std::unordered_map<std::string_view, std::size_t> numbers;
+    std::size_t longest = 0;
+    std::array<bool, 256> first_bytes{}; ///< to pass over most words at once
+  };
+  std::int64_t count_stop_words(std::span<const datakit::Word> words, std::string_view language);
 
-  RepetitionMeter repetition_;
-  std::vector<RepetitionMeter::Segment> segments_, paragraphs_, words_;
-  std::string scratch_;
+  datakit::WordCutter cut_;
+  StopWords words_; ///< the lists point into it
+  std::unordered_map<std::uint64_t, List> lists_;
+  std::vector<char> seen_;
 };
 
 } // namespace conclave::quality

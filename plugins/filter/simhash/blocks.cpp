@@ -38,11 +38,11 @@ BlockKeys::BlockKeys(int distance, int blocks) {
   }
 }
 
-void BlockKeys::append(std::uint64_t print, std::vector<std::uint64_t>& out) const {
+void BlockKeys::append(std::uint64_t print, std::vector<DedupKey>& out) const {
   // The table's number is mixed in, so that two tables do not bring strangers together. A chance collision of keys costs a
   // comparison and no more.
   for (std::size_t table = 0; table < masks_.size(); ++table)
-    out.push_back(spread((print & masks_[table]) ^ spread(0x9E3779B97F4A7C15u * (table + 1))));
+    out.push_back({spread((print & masks_[table]) ^ spread(0x9E3779B97F4A7C15u * (table + 1))), print});
 }
 
 } // namespace conclave::simhash

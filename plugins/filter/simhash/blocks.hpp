@@ -11,15 +11,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "conclave/filter.hpp"
+
 namespace conclave::simhash {
 
 class BlockKeys {
  public:
   /// 0 <= distance < blocks <= 16.
   BlockKeys(int distance, int blocks);
-  /// Appends one key for each table. Prints within the distance share at least one. Prints farther apart may share some:
+  /// Appends one key for each table, with the print as its value. Prints within the distance share at least one. Prints farther apart may share some:
   /// keys only bring together.
-  void append(std::uint64_t print, std::vector<std::uint64_t>& out) const;
+  void append(std::uint64_t print, std::vector<DedupKey>& out) const;
   [[nodiscard]] std::size_t tables() const noexcept { return masks_.size(); }
 
  private:

@@ -1,12 +1,12 @@
 // filter/simhash: keeps the first of documents whose SimHash prints differ in few bits.
 //
-// Within a group of documents that share a key, one is dropped when it lies within `distance` of an earlier one that the
-// group keeps. Groups are judged apart, so a chain a~b, b~c may drop both b and c although a and c are farther apart.
+// Documents that share a key are the same when their prints differ in at most `distance` bits. Likeness joins: of a chain
+// a~b, b~c only a stays, although a and c may be farther apart.
 
-#include <algorithm>
 #include <bit>
 
 #include "blocks.hpp"
+#include "conclave/datakit/dedup_options.hpp"
 #include "conclave/filter.hpp"
 #include "conclave/host.hpp"
 #include "fingerprint.hpp"
@@ -14,14 +14,11 @@
 namespace conclave::simhash {
 namespace {
 
-enum class Scope { global, domain };
-
-struct Options {
+struct Options : datakit::DedupOptions {
   int ngram = 3;
   int distance = 3;
   std::optional<int> blocks;
   Count min_features = 24;
-  Scope scope = Scope::global;
 };
 
 constexpr std::int64_t most_tables = 64;
@@ -29,8 +26,8 @@ constexpr std::int64_t most_tables = 64;
 int block_count(const Options& options) { return options.blocks.value_or(options.distance + 1); }
 
 OptionTable table() {
-  return OptionTableBuilder<Options>()
-      .opt("ngram", &Options::ngram)
+  OptionTableBuilder<Options> builder;
+  builder.opt("ngram", &Options::ngram)
       .range(1, 16)
       .doc("Features are runs of so many words.")
       .opt("distance", &Options::distance)
@@ -48,11 +45,11 @@ OptionTable table() {
       .opt("min_features", &Options::min_features)
       .at_least(1)
       .affects(Affects::selection)
-      .doc("Documents with fewer features are never near-duplicates: their prints say too little.")
-      .choice("scope", &Options::scope, {{"global", Scope::global}, {"domain", Scope::domain}})
-      .affects(Affects::selection)
-      .doc("global: compare across domains, in their order. domain: only within one.")
+      .doc("Documents with fewer features are never near-duplicates: their prints say too little.");
+  datakit::add_dedup_options(builder);
+  return builder
       .validate([](const Options& o, OptionReport& report) {
+        datakit::check_dedup_options(o, report);
         if (block_count(o) <= o.distance) {
           report.error("blocks", "it must be above distance",
                        "leave it out or give at least " + std::to_string(o.distance + 1));
@@ -86,25 +83,15 @@ class SimHash final : public DedupFilter {
 
   [[nodiscard]] Verdict select(const ColumnRow&) const override { return Verdict::keep(); }
 
-  void keys(const ColumnRow& row, std::vector<std::uint64_t>& out) const override {
+  void keys(const ColumnRow& row, std::vector<DedupKey>& out) const override {
     if (row.integer(1) >= options_.min_features) keys_.append(row.bits(0), out);
   }
-
-  void resolve(std::span<const DedupMember> group, std::vector<bool>& drop) const override {
-    std::vector<std::uint64_t> kept;
-    for (std::size_t i = 0; i < group.size(); ++i) {
-      const std::uint64_t print = group[i].row->bits(0);
-      const auto near = [&](std::uint64_t other) { return std::popcount(print ^ other) <= options_.distance; };
-      if (std::ranges::any_of(kept, near)) {
-        drop[i] = true;
-      } else {
-        kept.push_back(print);
-      }
-    }
+  [[nodiscard]] bool same(std::uint64_t print, std::uint64_t other) const override {
+    return std::popcount(print ^ other) <= options_.distance;
   }
 
   [[nodiscard]] const char* reason() const override { return "near-duplicate"; }
-  [[nodiscard]] bool across_domains() const override { return options_.scope == Scope::global; }
+  [[nodiscard]] DedupScope scope() const override { return scope_of(options_); }
 
  private:
   Options options_;
@@ -117,7 +104,7 @@ class SimHash final : public DedupFilter {
 
 CONCLAVE_PLUGINS(conclave::describe_plugin<conclave::simhash::SimHash, conclave::simhash::Options>(
     {.id = "filter/simhash",
-     .version = "1.0.0",
+     .version = "2.0.0",
      .output_revision = 1,
      .summary = "Keeps the first of documents whose 64-bit SimHash prints differ in few bits",
      .licence = "MIT"},

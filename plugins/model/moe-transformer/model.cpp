@@ -9,6 +9,7 @@
 #include "conclave/parallel/vocabulary.hpp"
 #include "layout.hpp"
 #include "stage.hpp"
+#include "work.hpp"
 
 namespace conclave::moe_transformer {
 namespace {
@@ -91,13 +92,6 @@ Status check_chunk(const Config& c, int chunk, int chunks) {
                    "give a number for each pipeline rank and virtual stage, or none", here);
   }
   return {};
-}
-
-/// Keys that a query sees on average in a full sequence.
-double average_span(std::int64_t length, std::int64_t window) {
-  const double n = static_cast<double>(length);
-  const double w = window > 0 ? std::min(static_cast<double>(window), n) : n;
-  return (w * (w + 1) / 2 + (n - w) * w) / n;
 }
 
 } // namespace

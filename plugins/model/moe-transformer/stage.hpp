@@ -15,6 +15,7 @@
 #include "layout.hpp"
 #include "memory.hpp"
 #include "options.hpp"
+#include "work.hpp"
 
 namespace conclave::moe_transformer {
 
@@ -26,6 +27,9 @@ class MoeStage final : public Stage {
   [[nodiscard]] StageDescription describe() const override { return layout_.description; }
   [[nodiscard]] ActivationBytes activation_bytes(std::int64_t rows, std::int64_t length) const override {
     return moe_transformer::activation_bytes(config_, request_, rows, length);
+  }
+  [[nodiscard]] StageWork work(std::int64_t rows, std::int64_t length) const override {
+    return stage_work(config_, request_, rows, length);
   }
   Status bind(StageStorage storage) override;
   /// [B, S, width], or [B S / t, width] with t > 1 tensor ranks.

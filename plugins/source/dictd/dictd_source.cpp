@@ -39,9 +39,9 @@ class DictdReader final : public ShardReader {
         per_document_(options.entries_per_document),
         max_document_(options.max_document) {}
 
-  Result<bool> next(std::string& id, std::string& text) override {
-    id.clear();
-    text.clear();
+  Result<bool> next(RawDocument& out) override {
+    out.clear();
+    std::string& text = out.text;
     for (std::int64_t taken = 0; at_ < entries_.size() && taken < per_document_; ++at_) {
       const Entry& entry = entries_[at_];
       if (taken > 0 && static_cast<std::int64_t>(text.size()) + entry.length > max_document_) break;
@@ -58,7 +58,7 @@ class DictdReader final : public ShardReader {
       if (end == std::string::npos) continue;
       article_.resize(end + 1);
       if (taken == 0) {
-        id = name_ + "#" + std::to_string(first_ + static_cast<std::int64_t>(at_));
+        out.id = name_ + "#" + std::to_string(first_ + static_cast<std::int64_t>(at_));
       } else {
         text += "\n\n";
       }

@@ -11,7 +11,7 @@
 namespace conclave::dictd {
 namespace {
 
-using Documents = std::vector<std::pair<std::string, std::string>>;
+using Documents = std::vector<RawDocument>;
 
 std::string base64(std::uint64_t value) {
   static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -90,9 +90,9 @@ Result<Documents> read(const testkit::TemporaryDir& dir, int entries = 1, std::i
     CONCLAVE_ASSIGN(const auto shards, source->shards());
     for (const ShardInfo& shard : shards) {
       CONCLAVE_ASSIGN(auto reader, source->open(shard));
-      std::string id, text;
+      RawDocument document;
       for (bool more = true; more;) {
-        CONCLAVE_ASSIGN(more, reader->next(id, text));
+        CONCLAVE_ASSIGN(more, reader->next(document));
       }
       *skipped += reader->skipped();
     }
@@ -161,8 +161,8 @@ TEST(DictdSource, ManyEntriesInSeveralShardsGiveTheSameDocuments) {
   ASSERT_TRUE(documents.ok());
   EXPECT_EQ(documents->size(), (5000u + 2) / 3);
   for (std::size_t i = 0; i < documents->size(); ++i) {
-    EXPECT_EQ((*documents)[i].first, "d.index#" + std::to_string(3 * i));
-    EXPECT_TRUE((*documents)[i].second.starts_with("w" + std::to_string(3 * i) + "x"));
+    EXPECT_EQ((*documents)[i].id, "d.index#" + std::to_string(3 * i));
+    EXPECT_TRUE((*documents)[i].text.starts_with("w" + std::to_string(3 * i) + "x"));
   }
 }
 

@@ -5,8 +5,7 @@
 #include <utility>
 
 #include "conclave/datakit/byte_stream.hpp"
-#include "conclave/datakit/utf8.hpp"
-#include "extract.hpp"
+#include "conclave/datakit/html.hpp"
 
 namespace conclave::html {
 namespace {
@@ -21,17 +20,16 @@ class HtmlReader final : public ShardReader {
     rule_.min_text = static_cast<std::size_t>(options.min_text.value);
   }
 
-  Result<bool> next(std::string& id, std::string& text) override {
-    id.clear();
-    text.clear();
+  Result<bool> next(RawDocument& out) override {
+    out.clear();
     while (section_ == texts_.size()) {
       if (file_ == shard_.files.size()) return false;
       CONCLAVE_RETURN_IF_ERROR(read_page(shard_.files[file_].path));
       ++file_;
     }
-    id = shard_.files[file_ - 1].id;
-    if (section_ > 0) id += "#" + std::to_string(section_);
-    text = std::move(texts_[section_++]);
+    out.id = shard_.files[file_ - 1].id;
+    if (section_ > 0) out.id += "#" + std::to_string(section_);
+    out.text = std::move(texts_[section_++]);
     return true;
   }
   [[nodiscard]] std::int64_t skipped() const override { return skipped_; }
@@ -42,10 +40,10 @@ class HtmlReader final : public ShardReader {
     section_ = 0;
     CONCLAVE_ASSIGN(const auto stream, datakit::open_bytes(path));
     CONCLAVE_ASSIGN(const bool complete, datakit::read_all(*stream, max_page_, page_));
-    const bool binary = page_.find('\0') != std::string::npos; // UTF-16, or no page at all
-    if (complete && !binary) {
-      if (declares_windows_1252(page_) && !datakit::is_valid_utf8(page_)) page_ = datakit::windows_1252_to_utf8(page_);
-      if (auto texts = extract(page_, rule_)) texts_ = std::move(*texts);
+    if (complete) {
+      datakit::html::to_utf8(page_, {});
+      const bool binary = page_.find('\0') != std::string::npos;
+      if (auto texts = binary ? std::nullopt : datakit::html::extract(page_, rule_)) texts_ = std::move(*texts);
     }
     if (texts_.empty()) ++skipped_;
     return {};
@@ -53,7 +51,7 @@ class HtmlReader final : public ShardReader {
 
   const datakit::FileShard& shard_; // of the source, which outlives its readers
   std::size_t max_page_;
-  ExtractRule rule_;
+  datakit::html::ExtractRule rule_;
   std::string page_;
   std::vector<std::string> texts_;
   std::size_t file_ = 0, section_ = 0;

@@ -14,9 +14,11 @@ namespace {
 
 constexpr std::int64_t shard_bytes = 64 << 20;
 
-/// `a.b.c` as its parts. An empty part means a field without a name, which JSON allows.
+/// `a.b.c` as its parts; none for a field that is not asked for. An empty part means a field without a name, which JSON
+/// allows.
 std::vector<std::string> split_path(const std::string& path) {
   std::vector<std::string> parts;
+  if (path.empty()) return parts;
   std::size_t begin = 0;
   for (std::size_t dot; (dot = path.find('.', begin)) != std::string::npos; begin = dot + 1)
     parts.push_back(path.substr(begin, dot - begin));
@@ -37,13 +39,13 @@ class JsonlReader final : public ShardReader {
   JsonlReader(const datakit::FileShard& shard, const JsonlOptions& options)
       : shard_(shard),
         text_path_(split_path(options.text)),
-        max_line_(static_cast<std::size_t>(options.max_line.value)) {
-    if (!options.id.empty()) id_path_ = split_path(options.id);
-  }
+        id_path_(split_path(options.id)),
+        url_path_(split_path(options.url)),
+        language_path_(split_path(options.language)),
+        max_line_(static_cast<std::size_t>(options.max_line.value)) {}
 
-  Result<bool> next(std::string& id, std::string& text) override {
-    id.clear();
-    text.clear();
+  Result<bool> next(RawDocument& out) override {
+    out.clear();
     for (;;) {
       if (!lines_) {
         if (file_ == shard_.files.size()) return false;
@@ -63,7 +65,7 @@ class JsonlReader final : public ShardReader {
         continue;
       }
       if (line_.find_first_not_of(" \t\r") == std::string::npos) continue;
-      if (parse(id, text)) return true;
+      if (parse(out)) return true;
       ++skipped_;
     }
   }
@@ -72,17 +74,19 @@ class JsonlReader final : public ShardReader {
  private:
   // The DOM interface and not On-Demand: the latter checks only what it passes, and would take the good half of a line
   // that a crash cut or two writers mixed.
-  bool parse(std::string& id, std::string& text) {
+  bool parse(RawDocument& out) {
     line_.reserve(line_.size() + simdjson::SIMDJSON_PADDING);
     simdjson::dom::element root;
     if (parser_.parse(line_.data(), line_.size(), false).get(root) != simdjson::SUCCESS) return false;
     std::string_view value;
     if (field(root, text_path_).get(value) != simdjson::SUCCESS) return false;
-    text = value;
-    if (!id_path_.empty() && read_id(root, id)) return true;
-    id = shard_.files[file_].id;
-    if (shard_.begin > 0) id += "@" + std::to_string(shard_.begin);
-    id += "#" + std::to_string(lines_->count());
+    out.text = value;
+    if (!url_path_.empty() && field(root, url_path_).get(value) == simdjson::SUCCESS) out.url = value;
+    if (!language_path_.empty() && field(root, language_path_).get(value) == simdjson::SUCCESS) out.language = value;
+    if (!id_path_.empty() && read_id(root, out.id)) return true;
+    out.id = shard_.files[file_].id;
+    if (shard_.begin > 0) out.id += "@" + std::to_string(shard_.begin);
+    out.id += "#" + std::to_string(lines_->count());
     return true;
   }
 
@@ -100,7 +104,7 @@ class JsonlReader final : public ShardReader {
   }
 
   const datakit::FileShard& shard_; // of the source, which outlives its readers
-  std::vector<std::string> text_path_, id_path_;
+  std::vector<std::string> text_path_, id_path_, url_path_, language_path_;
   std::size_t max_line_;
   std::optional<datakit::LineReader> lines_;
   simdjson::dom::parser parser_;
@@ -121,6 +125,10 @@ OptionTable jsonl_options() {
       .doc(
           "The field that holds the document's id (text or an integer); where it is empty or missing the id is "
           "`file#line`.")
+      .opt("url", &JsonlOptions::url)
+      .doc("The field that holds the address at which the text was published, for filters that judge it.")
+      .opt("language", &JsonlOptions::language)
+      .doc("The field that holds the text's language: a tag such as `en` or `zh-Hant`, `code:go` for source code.")
       .opt("max_line", &JsonlOptions::max_line)
       .range(1024, 4e9)
       .doc("A longer line is skipped.")

@@ -19,7 +19,7 @@ struct JsonlOptions : datakit::FileSelection {
                   ".json.gz", ".jsonl.zst", ".ndjson.zst", ".json.zst"};
   }
   std::string text = "text";
-  std::string id;
+  std::string id, url, language;
   Bytes max_line = 64 << 20;
 };
 OptionTable jsonl_options();

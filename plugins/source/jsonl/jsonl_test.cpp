@@ -10,7 +10,7 @@
 namespace conclave::jsonl {
 namespace {
 
-using Documents = std::vector<std::pair<std::string, std::string>>;
+using Documents = std::vector<RawDocument>;
 
 struct Outcome {
   Documents documents;
@@ -28,15 +28,15 @@ Outcome read(const Value& with) {
   for (const ShardInfo& shard : *shards) {
     auto reader = (*source)->open(shard);
     if (!reader.ok()) return {{}, 0, reader.error().render()};
-    std::string id, text;
+    RawDocument document;
     for (;;) {
-      const auto more = (*reader)->next(id, text);
+      const auto more = (*reader)->next(document);
       if (!more.ok()) {
         outcome.error = more.error().render();
         break;
       }
       if (!*more) break;
-      outcome.documents.emplace_back(id, text);
+      outcome.documents.push_back(document);
     }
     outcome.skipped += (*reader)->skipped();
   }
@@ -61,6 +61,15 @@ TEST(JsonlSource, FieldsWithinFields) {
   EXPECT_EQ(outcome.skipped, 1);
 }
 
+TEST(JsonlSource, AddressAndLanguageAreTakenWhereTheyAreText) {
+  const testkit::TemporaryDir dir;
+  dir.write("a.jsonl",
+            "{\"text\": \"one\", \"url\": \"http://a.example/\", \"metadata\": {\"language\": \"de\"}}\n"
+            "{\"text\": \"two\", \"url\": 3, \"metadata\": null}\n");
+  EXPECT_EQ(read(testkit::map({{"paths", dir.path()}, {"url", "url"}, {"language", "metadata.language"}})).documents,
+            (Documents{{"a.jsonl#1", "one", "http://a.example/", "de"}, {"a.jsonl#2", "two"}}));
+}
+
 TEST(JsonlSource, MalformedLinesAreCountedAndTheRestIsRead) {
   const testkit::TemporaryDir dir;
   const std::vector<std::string> bad = {"{\"text\": \"cut",
@@ -82,8 +91,8 @@ TEST(JsonlSource, MalformedLinesAreCountedAndTheRestIsRead) {
   dir.write("a.jsonl", content);
   const Outcome outcome = read(testkit::map({{"paths", dir.path()}, {"max_line", 2048}}));
   ASSERT_EQ(outcome.documents.size(), 2u);
-  EXPECT_EQ(outcome.documents[0].second, "first");
-  EXPECT_EQ(outcome.documents[1].second, "last");
+  EXPECT_EQ(outcome.documents[0].text, "first");
+  EXPECT_EQ(outcome.documents[1].text, "last");
   EXPECT_EQ(outcome.skipped, static_cast<std::int64_t>(bad.size()) + 1);
 }
 
@@ -119,8 +128,8 @@ TEST(JsonlSource, BigPlainFilesAreReadInParts) {
   ASSERT_EQ(documents->size(), count);
   std::set<std::string> ids;
   for (std::size_t i = 0; i < count; ++i) {
-    ids.insert((*documents)[i].first);
-    ASSERT_TRUE((*documents)[i].second.starts_with(std::to_string(i) + "x"));
+    ids.insert((*documents)[i].id);
+    ASSERT_TRUE((*documents)[i].text.starts_with(std::to_string(i) + "x"));
   }
   EXPECT_EQ(ids.size(), count);
 }

@@ -18,9 +18,8 @@ class TextReader final : public ShardReader {
   TextReader(const datakit::FileShard& shard, SplitRule rule, bool number_all)
       : shard_(shard), rule_(rule), number_all_(number_all) {}
 
-  Result<bool> next(std::string& id, std::string& text) override {
-    id.clear();
-    text.clear();
+  Result<bool> next(RawDocument& out) override {
+    out.clear();
     for (;;) {
       if (!splitter_) {
         if (file_ == shard_.files.size()) return false;
@@ -30,7 +29,7 @@ class TextReader final : public ShardReader {
         splitter_ = std::make_unique<Splitter>(std::move(stream), rule_);
         part_ = 0;
       }
-      CONCLAVE_ASSIGN(const bool more, splitter_->next(text));
+      CONCLAVE_ASSIGN(const bool more, splitter_->next(out.text));
       if (splitter_->looks_binary()) ++skipped_;
       if (!more || splitter_->looks_binary()) {
         splitter_.reset();
@@ -38,11 +37,11 @@ class TextReader final : public ShardReader {
         continue;
       }
       const std::int64_t part = part_++;
-      if (is_blank(text)) continue;
+      if (is_blank(out.text)) continue;
       // A file that is one document keeps its plain name.
-      id = shard_.files[file_].id;
-      if (shard_.begin > 0) id += "@" + std::to_string(shard_.begin);
-      if (number_all_ || part > 0) id += "#" + std::to_string(part);
+      out.id = shard_.files[file_].id;
+      if (shard_.begin > 0) out.id += "@" + std::to_string(shard_.begin);
+      if (number_all_ || part > 0) out.id += "#" + std::to_string(part);
       return true;
     }
   }

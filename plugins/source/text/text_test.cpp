@@ -12,7 +12,7 @@
 namespace conclave::text {
 namespace {
 
-using Documents = std::vector<std::pair<std::string, std::string>>;
+using Documents = std::vector<RawDocument>;
 
 Result<std::shared_ptr<Source>> make(testkit::FakeHost& host, const Value& with) {
   return testkit::make<Source>(testkit::this_library("source/text"), host, with);
@@ -71,7 +71,7 @@ TEST(TextSource, NothingIsLostByCutting) {
     dir.write("a", text);
     for (const char* mode : {"file", "paragraphs"}) {
       std::string joined;
-      for (const auto& [id, part] : read(testkit::map(
+      for (const auto& [id, part, url, language] : read(testkit::map(
                {{"paths", dir.path() / "a"}, {"per_document", mode}, {"paragraphs_size", 65}, {"max_document", 77}}))) {
         EXPECT_LE(part.size(), 77u);
         joined += part;
@@ -97,18 +97,18 @@ TEST(TextSource, BinaryFilesAreSkippedAndCounted) {
   ASSERT_EQ(shards->size(), 1u);
   auto reader = (*source)->open((*shards)[0]);
   ASSERT_TRUE(reader.ok());
-  std::string id, text;
-  ASSERT_TRUE((*reader)->next(id, text).value());
-  EXPECT_EQ(id, "b");
-  EXPECT_FALSE((*reader)->next(id, text).value());
+  RawDocument document;
+  ASSERT_TRUE((*reader)->next(document).value());
+  EXPECT_EQ(document.id, "b");
+  EXPECT_FALSE((*reader)->next(document).value());
   EXPECT_EQ((*reader)->skipped(), 1);
 }
 
 TEST(TextSource, EncodingAndBytesThatAreNoUtf8) {
   const testkit::TemporaryDir dir;
   dir.write("a", "caf\xE9");
-  EXPECT_EQ(read(testkit::map({{"paths", dir.path()}}))[0].second, "caf\xE9"); // the host's data.invalid_utf8 judges
-  EXPECT_EQ(read(testkit::map({{"paths", dir.path()}, {"encoding", "windows-1252"}}))[0].second, "caf\xC3\xA9");
+  EXPECT_EQ(read(testkit::map({{"paths", dir.path()}}))[0].text, "caf\xE9"); // the host's data.invalid_utf8 judges
+  EXPECT_EQ(read(testkit::map({{"paths", dir.path()}, {"encoding", "windows-1252"}}))[0].text, "caf\xC3\xA9");
 }
 
 TEST(TextSource, BigFilesOfParagraphsAreReadInParts) {
@@ -124,7 +124,7 @@ TEST(TextSource, BigFilesOfParagraphsAreReadInParts) {
   std::string joined;
   std::set<std::string> ids;
   const auto documents = testkit::read_all(**source);
-  for (const auto& [id, part] : *documents) {
+  for (const auto& [id, part, url, language] : *documents) {
     joined += part;
     ids.insert(id);
   }
@@ -134,12 +134,11 @@ TEST(TextSource, BigFilesOfParagraphsAreReadInParts) {
 
 TEST(TextSource, NoMatchAndUnreadableFilesAreErrors) {
   const testkit::TemporaryDir dir;
-  EXPECT_NE(read(testkit::map({{"paths", dir.path() / "*.none"}}))[0].second.find("no file matches"),
-            std::string::npos);
+  EXPECT_NE(read(testkit::map({{"paths", dir.path() / "*.none"}}))[0].text.find("no file matches"), std::string::npos);
   const auto path = dir.write("a.gz", std::string("\x1F\x8B\x08\x00", 4) + "broken");
   const auto documents = read(testkit::map({{"paths", path}}));
   ASSERT_EQ(documents.size(), 1u);
-  EXPECT_NE(documents[0].second.find("a.gz"), std::string::npos);
+  EXPECT_NE(documents[0].text.find("a.gz"), std::string::npos);
 }
 
 TEST(TextSource, TouchesNothingBeforeItIsAsked) {

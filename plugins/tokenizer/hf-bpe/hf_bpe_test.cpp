@@ -241,6 +241,13 @@ TEST_F(HfBpe, TrainingTakesTheMostFrequentPairAndOfEqualOnesTheSmallerIds) {
   EXPECT_EQ(model["vocab"]["Ġab"], 261);
 }
 
+TEST_F(HfBpe, TrainingMakesTheSpecialTokensThatAreAskedFor) {
+  const auto tokenizer = *make(host_, testkit::map({{"vocabulary", 500}, {"special", "<|fim_end|>"}}));
+  ASSERT_TRUE(train(*tokenizer, corpus()).ok());
+  EXPECT_EQ(encode(*tokenizer, "<|fim_end|>"), std::vector<std::int32_t>{3}); // behind beginning, end and padding
+  EXPECT_EQ(encode(*tokenizer, "a<|fim_end|>").back(), 3);
+}
+
 TEST_F(HfBpe, TooLittleTextIsAnErrorThatSaysSo) {
   for (const std::vector<std::string>& texts : {std::vector<std::string>{}, {""}, {"a few words"}}) {
     const auto tokenizer = untrained("llama3", 4000);

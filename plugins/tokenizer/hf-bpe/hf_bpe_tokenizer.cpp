@@ -41,6 +41,7 @@ std::vector<std::string> trained_special(const Options& options) {
   add(options.end, trained_end);
   add(options.padding, trained_padding);
   add(options.unknown, "");
+  for (const std::string& name : options.special) add(name, "");
   return special;
 }
 
@@ -68,6 +69,8 @@ OptionTable option_table() {
       .doc(
           "The added token for what is unknown; a byte-level tokenizer never needs it, and training makes none by "
           "itself.")
+      .opt("special", &Options::special)
+      .doc("More special tokens that training makes, such as those of data.fill_in_middle.")
       .opt("vocabulary", &Options::vocabulary)
       .range(260, 1 << 20)
       .doc("Tokens to train, special ones and bytes included.")

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "conclave/options.hpp"
 
@@ -15,6 +16,7 @@ struct Options {
   bool match_special = true;
   std::string beginning, end, padding, unknown; ///< empty: the usual names
   // of training
+  std::vector<std::string> special; ///< more special tokens
   Count vocabulary = 32000;
   Family family = Family::llama3;
   Count min_frequency = 2;

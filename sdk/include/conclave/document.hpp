@@ -1,4 +1,4 @@
-// Document and Column: what flows through the prepare stages between sources, filters and the tokenizer.
+// RawDocument, Document and Column: what flows through the prepare stages between sources, filters and the tokenizer.
 //
 // Threading: a Document's views are valid only during the call that hands it over; copy what must stay.
 #pragma once
@@ -11,10 +11,33 @@
 
 namespace conclave {
 
-/// One text. `text` is UTF-8: the host has replaced or refused bytes that are not (`data.invalid_utf8`).
+/// What a source reads: any bytes, as they came. The host judges `text` (`data.invalid_utf8`) and repairs the rest.
+struct RawDocument {
+  std::string id; ///< stable within its source, e.g. `shard#17`
+  std::string text;
+  std::string url = {};      ///< where the text was published; empty: unknown. Above max_url_bytes it counts as unknown
+  std::string language = {}; ///< see Document; empty: unknown. Above max_language_bytes it counts as unknown
+
+  static constexpr std::size_t max_url_bytes = 1 << 16;
+  static constexpr std::size_t max_language_bytes = 64;
+
+  /// Empties every field and keeps their memory, for the next document.
+  void clear() {
+    id.clear();
+    text.clear();
+    url.clear();
+    language.clear();
+  }
+  bool operator==(const RawDocument&) const = default;
+};
+
+/// One text as filters and the tokenizer get it. Everything is UTF-8.
 struct Document {
-  std::string_view id; ///< stable within its source, e.g. `shard#17`
+  std::string_view id;
   std::string_view text;
+  std::string_view url = {}; ///< empty: unknown
+  /// A BCP 47 tag for prose (`en`, `zh-Hant`), `code:<language>` for source code (`code:go`); empty: unknown.
+  std::string_view language = {};
 };
 
 enum class ColumnType { real, integer, bits64 };

@@ -107,12 +107,45 @@ struct ActivationBytes {
   std::int64_t working = 0; ///< on top of that, the most that either pass needs while it runs
 };
 
+/// Operators of a stage that are alike: of one of the kinds whose speed differs.
+struct OperatorWork {
+  enum class Kind : std::uint8_t { product, grouped_product, attention, attention_backward, memory };
+  Kind kind = Kind::memory;
+  double flops = 0; ///< of each; multiply and add count two; 0 where only memory counts
+  double bytes = 0; ///< of each, read and written at least
+  int times = 1;    ///< how many
+};
+
+/// Collectives of a stage that are alike, each of which it waits for.
+struct ExchangeWork {
+  Collective kind = Collective::all_gather;
+  MeshDim over = MeshDim::tensor;
+  double bytes = 0; ///< of each: what a rank has before a reduction or an exchange, or after a gather
+  int times = 1;
+};
+
+struct PassWork {
+  std::vector<OperatorWork> operators;
+  std::vector<ExchangeWork> exchanges;
+  int host_waits = 0; ///< how often the host waits for the device, which then runs dry
+};
+
+/// Work of one micro-batch in a stage. What is computed again for the backward pass belongs to the backward pass.
+struct StageWork {
+  PassWork forward, backward;
+};
+
 class Stage {
  public:
   virtual ~Stage();
   [[nodiscard]] virtual StageDescription describe() const = 0;
   /// For `check` and `plan`, before anything is bound: for `rows` sequences of `length` tokens. Zeros: the model does not say.
   [[nodiscard]] virtual ActivationBytes activation_bytes(std::int64_t rows, std::int64_t length) const {
+    (void)rows, (void)length;
+    return {};
+  }
+  /// The same for times: what both passes compute, move and exchange. Empty: the model does not say.
+  [[nodiscard]] virtual StageWork work(std::int64_t rows, std::int64_t length) const {
     (void)rows, (void)length;
     return {};
   }

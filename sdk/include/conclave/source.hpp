@@ -27,9 +27,9 @@ struct ShardInfo {
 class ShardReader {
  public:
   virtual ~ShardReader();
-  /// The next document into `id` and `text` (cleared first), false at the end. A malformed record is skipped with
+  /// The next document into `out` (every field replaced), false at the end. A malformed record is skipped with
   /// `skipped()` counting it; an unreadable shard is an error that names the shard.
-  virtual Result<bool> next(std::string& id, std::string& text) = 0;
+  virtual Result<bool> next(RawDocument& out) = 0;
   /// Records that could not be read as documents so far.
   [[nodiscard]] virtual std::int64_t skipped() const { return 0; }
 };

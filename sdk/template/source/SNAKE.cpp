@@ -32,11 +32,12 @@ class LineReader final : public conclave::ShardReader {
     return conclave::storage_error(std::string("cannot be read (") + std::strerror(errno) + ")", "check the path and its rights", path_);
   }
 
-  conclave::Result<bool> next(std::string& id, std::string& text) override {
-    while (std::getline(in_, text)) {
+  conclave::Result<bool> next(conclave::RawDocument& out) override {
+    out.clear();
+    while (std::getline(in_, out.text)) {
       ++line_;
-      if (text.empty()) continue;
-      id = path_ + "#" + std::to_string(line_);
+      if (out.text.empty()) continue;
+      out.id = path_ + "#" + std::to_string(line_);
       return true;
     }
     if (in_.bad()) return conclave::storage_error("cannot be read to its end", {}, path_);

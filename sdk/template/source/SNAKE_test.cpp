@@ -17,9 +17,9 @@ TEST(@CLASS@, GivesOneDocumentALine) {
   const auto documents = testkit::read_all(**made);
   ASSERT_TRUE(documents.ok()) << documents.error().render();
   ASSERT_EQ(documents->size(), 2u);
-  EXPECT_EQ((*documents)[0].second, "one");
-  EXPECT_EQ((*documents)[1].second, "three");
-  EXPECT_EQ((*documents)[1].first, file.string() + "#3");
+  EXPECT_EQ((*documents)[0].text, "one");
+  EXPECT_EQ((*documents)[1].text, "three");
+  EXPECT_EQ((*documents)[1].id, file.string() + "#3");
 }
 
 TEST(@CLASS@, NamesAMissingFile) {

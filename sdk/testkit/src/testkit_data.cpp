@@ -110,38 +110,40 @@ std::vector<std::string> verdicts(Filter& filter, const std::vector<std::string>
 
   const auto* dedup = dynamic_cast<const DedupFilter*>(&filter);
   if (!dedup) return reasons;
-  std::vector<std::pair<std::uint64_t, std::size_t>> pairs; // (key, document)
+  std::vector<std::size_t> earlier(texts.size()); // a document of the same cluster, or itself
+  std::vector<std::pair<DedupKey, std::size_t>> seen;
   for (std::size_t i = 0; i < texts.size(); ++i) {
+    earlier[i] = i;
     if (!reasons[i].empty()) continue;
-    std::vector<std::uint64_t> keys;
+    std::vector<DedupKey> keys;
     dedup->keys(rows[i], keys);
-    for (const std::uint64_t key : keys) pairs.emplace_back(key, i);
+    for (const DedupKey& key : keys) seen.emplace_back(key, i);
   }
-  std::sort(pairs.begin(), pairs.end());
-  pairs.erase(std::unique(pairs.begin(), pairs.end()), pairs.end());
-  for (std::size_t begin = 0, end = 0; begin < pairs.size(); begin = end) {
-    std::vector<DedupMember> group;
-    for (end = begin; end < pairs.size() && pairs[end].first == pairs[begin].first; ++end)
-      group.push_back({pairs[end].second, 0, &rows[pairs[end].second]});
-    if (group.size() < 2) continue;
-    std::vector<bool> drop(group.size());
-    dedup->resolve(group, drop);
-    for (std::size_t i = 0; i < group.size(); ++i)
-      if (drop[i]) reasons[group[i].document] = dedup->reason();
-  }
+  const auto first_of = [&](std::size_t document) {
+    while (earlier[document] != document) document = earlier[document];
+    return document;
+  };
+  for (const auto& [one, i] : seen)
+    for (const auto& [two, j] : seen) {
+      if (j >= i || one.key != two.key || (one.value != two.value && !dedup->same(one.value, two.value))) continue;
+      const auto [first, second] = std::minmax({first_of(i), first_of(j)});
+      earlier[second] = first;
+    }
+  for (std::size_t i = 0; i < texts.size(); ++i)
+    if (earlier[i] != i) reasons[i] = dedup->reason();
   return reasons;
 }
 
-Result<std::vector<std::pair<std::string, std::string>>> read_all(Source& source) {
+Result<std::vector<RawDocument>> read_all(Source& source) {
   CONCLAVE_ASSIGN(const std::vector<ShardInfo> shards, source.shards());
-  std::vector<std::pair<std::string, std::string>> documents;
+  std::vector<RawDocument> documents;
   for (const ShardInfo& shard : shards) {
     CONCLAVE_ASSIGN(const std::unique_ptr<ShardReader> reader, source.open(shard));
-    std::string id, text;
+    RawDocument document;
     while (true) {
-      CONCLAVE_ASSIGN(const bool more, reader->next(id, text));
+      CONCLAVE_ASSIGN(const bool more, reader->next(document));
       if (!more) break;
-      documents.emplace_back(id, text);
+      documents.push_back(document);
     }
   }
   return documents;

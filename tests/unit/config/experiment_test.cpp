@@ -379,7 +379,7 @@ TEST(Experiment, OnlyWhatChangesTheNumbersAffectsThem) {
     if (setting.affects != Affects::numerics) others[setting.affects].push_back(key);
   const std::map<Affects, std::vector<std::string>> expected = {
       {Affects::speed,
-       {"data.workers", "parallel.bucket", "parallel.data", "parallel.expert", "parallel.pipeline",
+       {"data.memory", "data.workers", "parallel.bucket", "parallel.data", "parallel.expert", "parallel.pipeline",
         "parallel.shard_optimizer", "parallel.tensor", "parallel.virtual_stages", "train.cuda_graphs",
         "train.recompute"}},
       {Affects::io,

@@ -175,7 +175,7 @@ TEST(BatchPlan, AHeldOutPassGivesEverySampleOnceAndMasksWhatIsLeft) {
         settings.global_batch = batch;
         if (batch % (settings.micro_batch * ranks) != 0) continue;
         settings.data_ranks = ranks;
-        const std::int64_t samples = DomainSamples(*store, settings, 0).count();
+        const std::int64_t samples = DomainSamples(*store, settings, 0, settings.max_length).count();
         EXPECT_EQ(samples, mode == 2 ? 11 : 12);
         std::map<std::int64_t, int> labels;
         std::int64_t promised = 0, sequences = 0, batches = 0;
@@ -232,7 +232,8 @@ TEST(BatchPlan, AHeldOutPassOverDomainsOfUnlikeSizesGivesEachSampleOnce) {
     }
   EXPECT_EQ(given, seen.size());
   EXPECT_EQ(static_cast<std::int64_t>(seen.size()),
-            DomainSamples(*store, settings, 0).count() + DomainSamples(*store, settings, 1).count());
+            DomainSamples(*store, settings, 0, settings.max_length).count() +
+                DomainSamples(*store, settings, 1, settings.max_length).count());
 }
 
 TEST(BatchPlan, EverySampleOnceInEachEpoch) {
@@ -244,7 +245,7 @@ TEST(BatchPlan, EverySampleOnceInEachEpoch) {
     settings.global_batch = settings.micro_batch = 10;
     const auto plan = plan_of(store, settings);
     for (std::size_t domain = 0; domain < 2; ++domain) {
-      const std::int64_t samples = DomainSamples(*store, settings, domain).count();
+      const std::int64_t samples = DomainSamples(*store, settings, domain, settings.max_length).count();
       std::map<std::int64_t, int> seen;
       std::vector<std::int64_t> order;
       std::int64_t index = 0;
@@ -271,7 +272,7 @@ TEST(BatchPlan, AnEpochIsExactWhenBatchesDivideIt) {
   settings.max_length = 8;
   settings.global_batch = settings.micro_batch = 16;
   const auto plan = plan_of(store, settings);
-  EXPECT_EQ(DomainSamples(*store, settings, 0).count(), 64);
+  EXPECT_EQ(DomainSamples(*store, settings, 0, settings.max_length).count(), 64);
   std::vector<std::vector<std::int64_t>> epochs;
   for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
     auto& order = epochs.emplace_back();

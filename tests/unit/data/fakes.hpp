@@ -61,10 +61,10 @@ class FakeSource final : public Source {
   class Reader final : public ShardReader {
    public:
     Reader(std::string id, const std::vector<std::string>& texts) : id_(std::move(id)), texts_(&texts) {}
-    Result<bool> next(std::string& id, std::string& text) override {
+    Result<bool> next(RawDocument& out) override {
       if (at_ == texts_->size()) return false;
-      id = id_ + "#" + std::to_string(at_);
-      text = (*texts_)[at_++];
+      out = {id_ + "#" + std::to_string(at_), (*texts_)[at_]};
+      ++at_;
       return true;
     }
     [[nodiscard]] std::int64_t skipped() const override { return 1; }
@@ -106,19 +106,15 @@ class EqualFilter final : public DedupFilter {
     for (std::size_t i = 0; i < documents.size(); ++i) writer.set_bits(i, 0, hash_text(documents[i].text));
   }
   [[nodiscard]] Verdict select(const ColumnRow&) const override { return Verdict::keep(); }
-  void keys(const ColumnRow& row, std::vector<std::uint64_t>& out) const override {
-    out.push_back(row.bits(0));
-    out.push_back(row.bits(0)); // a key given twice is one key
+  void keys(const ColumnRow& row, std::vector<DedupKey>& out) const override {
+    out.push_back({row.bits(0), 0});
+    out.push_back({row.bits(0), 0}); // a key given twice is one key
   }
-  void resolve(std::span<const DedupMember> group, std::vector<bool>& drop) const override {
-    for (std::size_t i = 1; i < group.size(); ++i) {
-      EXPECT_LT(group[i - 1].document, group[i].document);
-      EXPECT_EQ(group[i].row->bits(0), group[0].row->bits(0));
-      drop[i] = true;
-    }
-  }
+  [[nodiscard]] bool same(std::uint64_t, std::uint64_t) const override { return false; }
   [[nodiscard]] const char* reason() const override { return "equal"; }
-  [[nodiscard]] bool across_domains() const override { return across_; }
+  [[nodiscard]] DedupScope scope() const override {
+    return {across_ ? DedupScope::Within::corpus : DedupScope::Within::domain, {}};
+  }
 
  private:
   bool across_;
@@ -234,8 +230,8 @@ inline std::int64_t bytes_of(const PrepareReport& report, const std::string& fil
 class MemoryStore final : public TokenStore {
  public:
   MemoryStore(std::vector<double> shares, std::vector<std::vector<std::vector<std::int32_t>>> domains,
-              std::int32_t vocabulary = 1000)
-      : shares_(std::move(shares)), vocabulary_(vocabulary) {
+              std::int32_t vocabulary = 1000, std::int32_t end_token = -1)
+      : shares_(std::move(shares)), vocabulary_(vocabulary), end_token_(end_token) {
     for (const auto& documents : domains) {
       auto& stream = streams_.emplace_back();
       auto& starts = starts_.emplace_back(1, 0);
@@ -267,7 +263,7 @@ class MemoryStore final : public TokenStore {
     return starts_[domain][static_cast<std::size_t>(i)];
   }
   [[nodiscard]] std::int32_t vocabulary_size() const override { return vocabulary_; }
-  [[nodiscard]] SpecialTokens special_tokens() const override { return {}; }
+  [[nodiscard]] SpecialTokens special_tokens() const override { return {-1, end_token_, -1, -1}; }
   [[nodiscard]] const std::filesystem::path& directory() const override { return directory_; }
 
  private:
@@ -277,7 +273,7 @@ class MemoryStore final : public TokenStore {
   std::vector<std::string> names_;
   std::string digest_ = "memory";
   std::filesystem::path directory_;
-  std::int32_t vocabulary_;
+  std::int32_t vocabulary_, end_token_;
 };
 
 } // namespace conclave::data::testing

@@ -150,7 +150,8 @@ TEST(Prepare, TheReportAsJsonHasEveryFilterAndDomainWithBytes) {
     expected += row("equal", "web", pair(3, 26), R"("equal":)" + pair(1, 6)) + ",";
     expected += row("equal", "code", pair(2, 12), "") + ",";
     expected += row("length-gate", "web", pair(3, 23), R"("cut":)" + pair(0, 3)) + ",";
-    expected += row("length-gate", "code", pair(2, 12), "") + R"(],"domains":[)";
+    expected += row("length-gate", "code", pair(2, 12), "") + R"(],)";
+    expected += R"("dedup":[{"filter":"equal","keys":4,"large_groups":0}],"domains":[)";
     expected += R"({"name":"web","shards":1,"repaired_documents":0,"train":)" + split(3, 25, 23) + R"(,"held_out":)" +
                 split(0, 0, 0) + "},";
     expected += R"({"name":"code","shards":2,"repaired_documents":0,"train":)" + split(2, 14, 12) + R"(,"held_out":)" +

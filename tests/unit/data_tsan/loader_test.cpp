@@ -28,8 +28,11 @@ class CountingPlan final : public BatchPlan {
     return step;
   }
   [[nodiscard]] StepPlan plan(std::int64_t) const override { return {}; }
+  [[nodiscard]] std::vector<std::int64_t> documents(std::int64_t, const SampleId&) const override { return {}; }
   [[nodiscard]] std::int64_t batches() const override { return 1000; }
   [[nodiscard]] const std::string& digest() const override { return digest_; }
+  [[nodiscard]] std::vector<PlanStage> stages() const override { return {}; }
+  [[nodiscard]] std::vector<double> passes(std::int64_t) const override { return {}; }
   mutable std::atomic<std::int64_t> highest_built = -1;
 
  private:

@@ -110,6 +110,59 @@ std::array<int, mesh_dim_count> sizes_of(const Mesh& mesh) {
   return sizes;
 }
 
+Result<TaskInfo> task_of(const std::string& text, const std::map<std::string, std::string>& environment) {
+  return resolve_task(text, [&environment](const char* name) -> const char* {
+    const auto found = environment.find(name);
+    return found == environment.end() ? nullptr : found->second.c_str();
+  });
+}
+
+void expect_task(const Result<TaskInfo>& task, int index, int count) {
+  ASSERT_TRUE(task.ok()) << task.error().render();
+  EXPECT_EQ(task->index, index);
+  EXPECT_EQ(task->count, count);
+}
+
+TEST(Tasks, GivenOrByTheLauncher) {
+  expect_task(task_of("2/8", {{"JOB_COMPLETION_INDEX", "1"}}), 2, 8);
+  expect_task(task_of("auto", {{"JOB_COMPLETION_INDEX", "3"}, {"CONCLAVE_TASKS", "4"}}), 3, 4);
+  expect_task(
+      task_of("auto",
+              {{"SLURM_STEP_ID", "0"}, {"SLURM_PROCID", "5"}, {"SLURM_STEP_NUM_TASKS", "6"}, {"SLURM_LOCALID", "1"}}),
+      5, 6);
+  expect_task(task_of("auto", {{"OMPI_COMM_WORLD_RANK", "1"},
+                               {"OMPI_COMM_WORLD_SIZE", "2"},
+                               {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+                               {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}}),
+              1, 2);
+}
+
+TEST(Tasks, OfASlurmArrayCountFromItsFirstOne) {
+  std::map<std::string, std::string> array = {{"SLURM_ARRAY_TASK_ID", "9"},
+                                              {"SLURM_ARRAY_TASK_COUNT", "4"},
+                                              {"SLURM_ARRAY_TASK_MIN", "5"},
+                                              {"SLURM_ARRAY_TASK_STEP", "2"}};
+  expect_task(task_of("auto", array), 2, 4);
+  // Three ranks in the step of each array task.
+  array.insert({{"SLURM_STEP_ID", "0"}, {"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "3"}, {"SLURM_LOCALID", "1"}});
+  expect_task(task_of("auto", array), 7, 12);
+}
+
+TEST(Tasks, WhatIsNoTaskIsRefused) {
+  for (const char* text : {"8/8", "-1/8", "0/0"}) {
+    const auto task = task_of(text, {});
+    ASSERT_FALSE(task.ok()) << text;
+    EXPECT_THAT(task.error().what, HasSubstr("there is no task"));
+  }
+  for (const char* text : {"", "3", "1/", "/8", "1/8x", "one/8"}) {
+    const auto task = task_of(text, {});
+    ASSERT_FALSE(task.ok()) << text;
+    EXPECT_THAT(task.error().what, HasSubstr("is no task"));
+  }
+  EXPECT_THAT(task_of("auto", {}).error().what, HasSubstr("nothing in the environment"));
+  EXPECT_THAT(task_of("auto", {{"JOB_COMPLETION_INDEX", "3"}}).error().what, HasSubstr("CONCLAVE_TASKS"));
+}
+
 TEST(ResolveMesh, DataTakesWhatIsLeft) {
   const auto mesh = resolve_mesh({.tensor = 2, .pipeline = 2, .expert = 4}, 16, 0);
   ASSERT_TRUE(mesh.ok());

@@ -5,7 +5,9 @@
 //                dense [64, 64], split over tensor ranks             4,096
 //                experts [8, 64, 64], split over expert ranks       32,768
 //   last chunk:  embed again, tied, when it is not chunk 0; buffers: state bias [8] fp32, counter load [8] int64
-// Activations: 1,000 bytes kept and 300 to work with for each layer and token; a message has 64 elements a token.
+// Activations: 1,000 bytes kept and 300 to work with for each layer and token, a tenth of that kept where layers are
+// computed again; a message has 64 elements a token. Work: a product of 8,192 operations for each layer and token, twice
+// backward; tensor ranks gather each layer's tokens, expert ranks exchange them.
 #pragma once
 
 #include <memory>
@@ -32,7 +34,7 @@ inline ParamSpec parameter(const std::string& name, std::vector<std::int64_t> sh
 
 class BlockStage final : public Stage {
  public:
-  explicit BlockStage(const StageRequest& request) : request_(request) {}
+  BlockStage(const StageRequest& request, bool says_work) : request_(request), says_work_(says_work) {}
 
   [[nodiscard]] StageDescription describe() const override {
     const Mesh& mesh = request_.mesh;
@@ -65,7 +67,23 @@ class BlockStage final : public Stage {
   }
   [[nodiscard]] ActivationBytes activation_bytes(std::int64_t rows, std::int64_t length) const override {
     const std::int64_t tokens = rows * length / request_.mesh.size(MeshDim::tensor);
-    return {layers / request_.chunks * 1000 * tokens, layers / request_.chunks * 300 * tokens};
+    const std::int64_t kept = request_.recompute == Recompute::layer ? 100 : 1000;
+    return {layers / request_.chunks * kept * tokens, layers / request_.chunks * 300 * tokens};
+  }
+  [[nodiscard]] StageWork work(std::int64_t rows, std::int64_t length) const override {
+    const double tokens = static_cast<double>(rows * length) / request_.mesh.size(MeshDim::tensor);
+    const int own = static_cast<int>(layers) / request_.chunks;
+    StageWork work;
+    if (!says_work_) return work;
+    const auto add = [&](PassWork& pass, int products) {
+      pass.operators.push_back({OperatorWork::Kind::product, tokens * 8192, tokens * 256, products * own});
+      for (const auto& [kind, dim] :
+           {std::pair(Collective::all_gather, MeshDim::tensor), std::pair(Collective::all_to_all, MeshDim::expert)})
+        if (request_.mesh.size(dim) > 1) pass.exchanges.push_back({kind, dim, tokens * 128, own});
+    };
+    add(work.forward, 1);
+    add(work.backward, request_.recompute == Recompute::layer ? 3 : 2);
+    return work;
   }
   [[nodiscard]] std::vector<std::int64_t> input_shape(std::int64_t rows, std::int64_t length) const override {
     if (request_.chunk == 0) return {};
@@ -76,10 +94,13 @@ class BlockStage final : public Stage {
 
  private:
   StageRequest request_;
+  bool says_work_;
 };
 
 class BlockModel final : public Model {
  public:
+  bool says_work = true; ///< false: as a model without Stage::work()
+
   [[nodiscard]] Result<ModelSummary> summarize(const ModelShape&, const Mesh&) const override { return ModelSummary{}; }
   [[nodiscard]] Result<std::unique_ptr<Stage>> make_stage(const StageRequest& request) const override {
     const auto divides = [](const char* what, std::int64_t n, int parts) -> Status {
@@ -89,7 +110,7 @@ class BlockModel final : public Model {
     CONCLAVE_RETURN_IF_ERROR(divides("layers", layers, request.chunks));
     CONCLAVE_RETURN_IF_ERROR(divides("rows", 64, request.mesh.size(MeshDim::tensor)));
     CONCLAVE_RETURN_IF_ERROR(divides("experts", expert_count, request.mesh.size(MeshDim::expert)));
-    return std::unique_ptr<Stage>(std::make_unique<BlockStage>(request));
+    return std::unique_ptr<Stage>(std::make_unique<BlockStage>(request, says_work));
   }
 };
 

@@ -38,12 +38,12 @@ class FirstLetter final : public DedupFilter {
   [[nodiscard]] Verdict select(const ColumnRow& row) const override {
     return row.integer(0) >= minimum_ ? Verdict::keep() : Verdict::drop("short");
   }
-  void keys(const ColumnRow& row, std::vector<std::uint64_t>& out) const override { out.push_back(row.bits(1)); }
-  void resolve(std::span<const DedupMember> group, std::vector<bool>& drop) const override {
-    for (std::size_t i = 1; i < group.size(); ++i) drop[i] = true;
+  void keys(const ColumnRow& row, std::vector<DedupKey>& out) const override {
+    out.push_back({row.bits(1), static_cast<std::uint64_t>(row.integer(0))});
   }
+  [[nodiscard]] bool same(std::uint64_t, std::uint64_t) const override { return true; }
   [[nodiscard]] const char* reason() const override { return "duplicate"; }
-  [[nodiscard]] bool across_domains() const override { return true; }
+  [[nodiscard]] DedupScope scope() const override { return {}; }
 
  private:
   std::int64_t minimum_;

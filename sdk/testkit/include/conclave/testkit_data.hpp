@@ -60,11 +60,11 @@ class MemoryColumns final : public ColumnWriter {
 /// annotate() over all texts in one batch, with ids `doc#0`, `doc#1`, ...
 MemoryColumns annotate(Filter& filter, const std::vector<std::string>& texts);
 
-/// The reason for which each text is dropped, "" when it is kept. For a DedupFilter this includes duplicates, found as
-/// the host does: pairs (key, document) sorted, resolve() for each group of two or more.
+/// The reason for which each text is dropped, "" when it is kept. For a DedupFilter this includes duplicates: all but
+/// the first document of each cluster, found by comparing all pairs that share a key.
 std::vector<std::string> verdicts(Filter& filter, const std::vector<std::string>& texts);
 
-/// All documents of a source as {id, text}, shard by shard.
-Result<std::vector<std::pair<std::string, std::string>>> read_all(Source& source);
+/// All documents of a source, shard by shard.
+Result<std::vector<RawDocument>> read_all(Source& source);
 
 } // namespace conclave::testkit
