@@ -12,35 +12,13 @@ namespace {
 
 using Documents = std::vector<RawDocument>;
 
-struct Outcome {
-  Documents documents;
-  std::int64_t skipped = 0;
-  std::string error;
-};
+using Outcome = testkit::SourceOutcome;
 
 Outcome read(const Value& with) {
-  Outcome outcome;
   testkit::FakeHost host({.phase = Phase::prepare});
   auto source = testkit::make<Source>(testkit::this_library("source/jsonl"), host, with);
   if (!source.ok()) return {{}, 0, source.error().render()};
-  const auto shards = (*source)->shards();
-  if (!shards.ok()) return {{}, 0, shards.error().render()};
-  for (const ShardInfo& shard : *shards) {
-    auto reader = (*source)->open(shard);
-    if (!reader.ok()) return {{}, 0, reader.error().render()};
-    RawDocument document;
-    for (;;) {
-      const auto more = (*reader)->next(document);
-      if (!more.ok()) {
-        outcome.error = more.error().render();
-        break;
-      }
-      if (!*more) break;
-      outcome.documents.push_back(document);
-    }
-    outcome.skipped += (*reader)->skipped();
-  }
-  return outcome;
+  return testkit::read_outcome(**source);
 }
 
 TEST(JsonlSource, TextAndIds) {

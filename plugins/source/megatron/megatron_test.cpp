@@ -76,15 +76,10 @@ Sequence ids(const std::string& text, bool marks = false) {
   return sequence;
 }
 
-struct Outcome {
-  std::vector<RawDocument> documents;
-  std::int64_t skipped = 0;
-  std::string error;
-};
+using Outcome = testkit::SourceOutcome;
 
 Outcome read(const std::filesystem::path& folder, std::int64_t max_document = 1 << 20,
              std::size_t* shards_found = nullptr) {
-  Outcome outcome;
   MegatronOptions options;
   options.paths = {Path{folder.string()}};
   options.tokenizer.plugin = std::make_shared<ByteTokenizer>();
@@ -93,19 +88,7 @@ Outcome read(const std::filesystem::path& folder, std::int64_t max_document = 1 
   const auto shards = source.shards();
   if (!shards.ok()) return {{}, 0, shards.error().render()};
   if (shards_found) *shards_found = shards->size();
-  for (const ShardInfo& shard : *shards) {
-    auto reader = source.open(shard);
-    if (!reader.ok()) return {{}, 0, reader.error().render()};
-    RawDocument document;
-    for (;;) {
-      const auto more = (*reader)->next(document);
-      if (!more.ok()) outcome.error = more.error().render();
-      if (!more.ok() || !*more) break;
-      outcome.documents.push_back(document);
-    }
-    outcome.skipped += (*reader)->skipped();
-  }
-  return outcome;
+  return testkit::read_outcome(source);
 }
 
 template <class T>

@@ -19,31 +19,13 @@ Result<std::shared_ptr<Source>> make(testkit::FakeHost& host, const Value& with)
   return testkit::make<Source>(testkit::this_library("source/parquet"), host, with);
 }
 
-struct Outcome {
-  std::vector<RawDocument> documents;
-  std::int64_t skipped = 0;
-  std::string error;
-};
+using Outcome = testkit::SourceOutcome;
 
 Outcome read(const Value& with) {
-  Outcome outcome;
   testkit::FakeHost host({.phase = Phase::prepare});
   auto source = make(host, with);
   if (!source.ok()) return {{}, 0, source.error().render()};
-  const auto shards = (*source)->shards();
-  if (!shards.ok()) return {{}, 0, shards.error().render()};
-  for (const ShardInfo& shard : *shards) {
-    auto reader = (*source)->open(shard);
-    RawDocument document;
-    for (;;) {
-      const auto more = (*reader)->next(document);
-      if (!more.ok()) outcome.error = more.error().render();
-      if (!more.ok() || !*more) break;
-      outcome.documents.push_back(document);
-    }
-    outcome.skipped += (*reader)->skipped();
-  }
-  return outcome;
+  return testkit::read_outcome(**source);
 }
 
 /// As make_testdata.py wrote them.

@@ -134,6 +134,25 @@ std::vector<std::string> verdicts(Filter& filter, const std::vector<std::string>
   return reasons;
 }
 
+SourceOutcome read_outcome(Source& source) {
+  SourceOutcome outcome;
+  const auto shards = source.shards();
+  if (!shards.ok()) return {{}, 0, shards.error().render()};
+  for (const ShardInfo& shard : *shards) {
+    auto reader = source.open(shard);
+    if (!reader.ok()) return {{}, 0, reader.error().render()};
+    RawDocument document;
+    for (;;) {
+      const auto more = (*reader)->next(document);
+      if (!more.ok()) outcome.error = more.error().render();
+      if (!more.ok() || !*more) break;
+      outcome.documents.push_back(document);
+    }
+    outcome.skipped += (*reader)->skipped();
+  }
+  return outcome;
+}
+
 Result<std::vector<RawDocument>> read_all(Source& source) {
   CONCLAVE_ASSIGN(const std::vector<ShardInfo> shards, source.shards());
   std::vector<RawDocument> documents;

@@ -64,6 +64,15 @@ MemoryColumns annotate(Filter& filter, const std::vector<std::string>& texts);
 /// the first document of each cluster, found by comparing all pairs that share a key.
 std::vector<std::string> verdicts(Filter& filter, const std::vector<std::string>& texts);
 
+/// What a source gives in all. A shard that ends in an error is left there; `error` is the last one.
+struct SourceOutcome {
+  std::vector<RawDocument> documents;
+  std::int64_t skipped = 0;
+  std::string error; ///< rendered; "" when there was none
+};
+/// Shard by shard. No shards, or one that cannot be opened: the error alone.
+SourceOutcome read_outcome(Source& source);
+
 /// All documents of a source, shard by shard.
 Result<std::vector<RawDocument>> read_all(Source& source);
 
