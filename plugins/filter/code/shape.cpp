@@ -6,6 +6,7 @@
 #include <iterator>
 #include <string>
 
+#include "conclave/datakit/share.hpp"
 #include "conclave/datakit/utf8.hpp"
 #include "conclave/datakit/words.hpp"
 
@@ -80,10 +81,6 @@ bool says_generated(std::string_view line) {
   return std::ranges::any_of(signs, [&](std::string_view sign) { return lower.find(sign) != std::string::npos; });
 }
 
-double share(std::int64_t part, std::int64_t whole) {
-  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
-}
-
 } // namespace
 
 Shape shape_of(std::string_view text, std::string_view language) {
@@ -105,9 +102,9 @@ Shape shape_of(std::string_view text, std::string_view language) {
     const std::string_view inner = datakit::trimmed(line);
     if (!inner.empty() && comments.is_comment(inner)) in_comments += length;
   });
-  shape.mean_line = share(in_lines, shape.lines);
-  shape.alphanumeric = share(alphanumeric, characters);
-  shape.comments = share(in_comments, characters);
+  shape.mean_line = datakit::share(in_lines, shape.lines);
+  shape.alphanumeric = datakit::share(alphanumeric, characters);
+  shape.comments = datakit::share(in_comments, characters);
   shape.xml = text.substr(0, 100).find("<?xml version=") != std::string_view::npos;
   return shape;
 }

@@ -8,6 +8,7 @@
 
 #include "conclave/datakit/by_language.hpp"
 #include "conclave/datakit/groups.hpp"
+#include "conclave/datakit/share.hpp"
 #include "conclave/datakit/utf8.hpp"
 #include "conclave/datakit/words.hpp"
 #include "conclave/filter.hpp"
@@ -60,10 +61,6 @@ OptionTable table() {
       .build();
 }
 
-double ratio(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
-}
-
 enum Column : std::size_t { language, lines, ended_lines, short_lines, repeated_characters, line_ends };
 
 class FineWeb final : public Filter {
@@ -94,11 +91,11 @@ class FineWeb final : public Filter {
       });
       writer.set_bits(row, language, datakit::language_key(documents[row].language));
       writer.set(row, lines, static_cast<std::int64_t>(copies.pieces()));
-      writer.set(row, ended_lines, ratio(ended, copies.pieces()));
-      writer.set(row, short_lines, ratio(brief, copies.pieces()));
+      writer.set(row, ended_lines, datakit::share(ended, copies.pieces()));
+      writer.set(row, short_lines, datakit::share(brief, copies.pieces()));
       const auto characters = static_cast<std::uint64_t>(datakit::count_characters(text));
-      writer.set(row, repeated_characters, ratio(copies.characters(), characters - ends));
-      writer.set(row, line_ends, ratio(ends, cut_(text).size()));
+      writer.set(row, repeated_characters, datakit::share(copies.characters(), characters - ends));
+      writer.set(row, line_ends, datakit::share(ends, cut_(text).size()));
     }
   }
 

@@ -5,16 +5,13 @@
 #include <algorithm>
 
 #include "conclave/datakit/by_language.hpp"
+#include "conclave/datakit/share.hpp"
 
 namespace conclave::quality {
 namespace {
 
 constexpr std::string_view ellipsis = "…";
 constexpr std::string_view bullets[] = {"•", "‣", "◦", "▪", "●", "* ", "-"};
-
-double ratio(std::int64_t part, std::int64_t whole) {
-  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
-}
 
 std::int64_t count(std::string_view text, std::string_view what) {
   std::int64_t found = 0;
@@ -46,10 +43,10 @@ Statistics StatisticsMeter::operator()(std::string_view text, std::string_view l
     with_letter += word.letter;
   }
   const auto all = static_cast<std::int64_t>(words.size());
-  out.mean_word_length = ratio(characters, out.words);
-  out.words_with_letter = ratio(with_letter, all);
-  out.hashes_per_word = ratio(static_cast<std::int64_t>(std::ranges::count(text, '#')), all);
-  out.ellipses_per_word = ratio(count(text, "...") + count(text, ellipsis), all);
+  out.mean_word_length = datakit::share(characters, out.words);
+  out.words_with_letter = datakit::share(with_letter, all);
+  out.hashes_per_word = datakit::share(static_cast<std::int64_t>(std::ranges::count(text, '#')), all);
+  out.ellipses_per_word = datakit::share(count(text, "...") + count(text, ellipsis), all);
   out.stop_words = count_stop_words(words, language);
 
   std::int64_t lines = 0, bulleted = 0, trailing = 0;
@@ -59,8 +56,8 @@ Statistics StatisticsMeter::operator()(std::string_view text, std::string_view l
     bulleted += std::ranges::any_of(bullets, [&](std::string_view bullet) { return line.starts_with(bullet); });
     trailing += line.ends_with("...") || line.ends_with(ellipsis);
   });
-  out.bullet_lines = ratio(bulleted, lines);
-  out.ellipsis_lines = ratio(trailing, lines);
+  out.bullet_lines = datakit::share(bulleted, lines);
+  out.ellipsis_lines = datakit::share(trailing, lines);
   return out;
 }
 

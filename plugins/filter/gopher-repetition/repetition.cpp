@@ -10,14 +10,11 @@
 
 #include <algorithm>
 
+#include "conclave/datakit/share.hpp"
 #include "conclave/datakit/utf8.hpp"
 
 namespace conclave::repetition {
 namespace {
-
-double share(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
-}
 
 template <class Visit>
 void for_each_paragraph(std::string_view text, Visit&& visit) {
@@ -41,23 +38,23 @@ Repetition RepetitionMeter::operator()(std::string_view text) {
   });
   if (text.starts_with('\n')) lines.add({});
   if (text.ends_with('\n')) lines.add({});
-  out.lines = share(lines.copies(), lines.pieces());
-  out.line_characters = share(lines.characters(), whole);
+  out.lines = datakit::share(lines.copies(), lines.pieces());
+  out.line_characters = datakit::share(lines.characters(), whole);
 
   datakit::Copies paragraphs(groups_);
   for_each_paragraph(text, [&](std::string_view paragraph) { paragraphs.add(paragraph); });
-  out.paragraphs = share(paragraphs.copies(), paragraphs.pieces());
-  out.paragraph_characters = share(paragraphs.characters(), whole);
+  out.paragraphs = datakit::share(paragraphs.copies(), paragraphs.pieces());
+  out.paragraph_characters = datakit::share(paragraphs.characters(), whole);
 
   find_repeated_words(cut_(text));
   std::size_t n = 1;
   for (std::size_t i = 0; i < out.top.size(); ++i) {
     for (; n < top_ngram_sizes[i]; ++n) lengthen();
-    out.top[i] = share(top(n), whole);
+    out.top[i] = datakit::share(top(n), whole);
   }
   for (std::size_t i = 0; i < out.repeated.size(); ++i) {
     for (; n < repeated_ngram_sizes[i]; ++n) lengthen();
-    out.repeated[i] = share(repeated(n), whole);
+    out.repeated[i] = datakit::share(repeated(n), whole);
   }
   return out;
 }
